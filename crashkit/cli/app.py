@@ -1,0 +1,230 @@
+"""The command line: parse, call, print, exit code."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crashkit._version import __version__
+from crashkit.cli.options import Options, check, not_built, with_common
+from crashkit.cli.output import Output, complain
+from crashkit.errors import CrashkitError, Reason, Unavailable, UsageError
+
+INTERRUPTED = 130
+INTERNAL = 1
+_RUN_CODES = {"confirmed": 0, "refuted": 10, "inconclusive": 11}
+_DOES_NOT_APPLY = 12
+
+app = typer.Typer(
+    name="crashkit",
+    help="Turn a Linux vmcore into an explained crash.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes_app = typer.Typer(help="List and show recipes.", no_args_is_help=True)
+app.add_typer(recipes_app, name="recipes")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"crashkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _run(command: Callable[[], int], options: Options) -> None:
+    # Every way a command can end, as one sentence and one exit code.
+    try:
+        check(options)
+        code = command()
+    except Unavailable as missing:
+        complain(_one_line(missing))
+        code = 4 if missing.reason is Reason.NO_DEBUGINFO else 5
+    except CrashkitError as error:
+        complain(_one_line(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        code = INTERRUPTED
+    except Exception as bug:  # noqa: BLE001 - the last resort: a sentence instead of a traceback
+        complain(f"internal error: {type(bug).__name__}: {_one_line(bug)}; -vv shows where")
+        if options.verbose > 1:
+            traceback.print_exc()
+        code = INTERNAL
+    raise typer.Exit(code)
+
+
+def _one_line(error: BaseException) -> str:
+    from crashkit.report.escape import safe
+
+    return safe(" ".join(str(error).split()))
+
+
+def _command(where: typer.Typer, name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        where.command(name)(with_common(function, _run))
+        return function
+
+    return register
+
+
+Vmcore = Annotated[Path, typer.Argument(metavar="VMCORE", help="The dump, or its directory.")]
+
+
+@_command(app, "triage")
+def triage(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="VMCORE|DIR|LOG [VMLINUX]", help="In either order.")
+    ],
+    options: Options,
+) -> int:
+    """Explain a crash: everything, as one report."""
+    from crashkit.cli.inputs import open_crash, tell_apart, warn
+    from crashkit.pipeline import triage as explain
+    from crashkit.recipe import load_recipes
+
+    dump, symbols = tell_apart(files)
+    extra = options.recipes or []
+    for directory in extra:
+        if not directory.is_dir():
+            raise UsageError(f"--recipes {directory} is not a directory")
+    with closing(Output(options.output, files, options.color)) as output:
+        with open_crash(dump, options, symbols) as crash:
+            report = explain(crash, recipes=load_recipes(extra))
+            warn(crash, options)
+        as_json = options.output_format == "json"
+        output.write(report.json() if as_json else report.text(options.verbose))
+        return report.exit_code
+
+
+@_command(app, "bt")
+def bt(
+    vmcore: Vmcore,
+    options: Options,
+    all_cpus: Annotated[bool, typer.Option("-a", help="All CPUs (not built yet).")] = False,
+    pid: Annotated[int | None, typer.Option("-p", help="One task (not built yet).")] = None,
+    cpu: Annotated[int | None, typer.Option("-c", help="One CPU (not built yet).")] = None,
+    all_tasks: Annotated[bool, typer.Option(help="All tasks, folded (not built yet).")] = False,
+    raw: Annotated[bool, typer.Option("-f", help="Raw stack (not built yet).")] = False,
+) -> int:
+    """Show the crashed thread's stack trace with arguments (-v: their proofs)."""
+    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.pipeline import exit_code
+    from crashkit.report import build_bt, render_bt, render_json
+
+    wanted = {
+        "-a": all_cpus,
+        "-p": pid is not None,
+        "-c": cpu is not None,
+        "--all-tasks": all_tasks,
+        "-f": raw,
+    }
+    for name, given in wanted.items():
+        if given:
+            raise not_built(f"bt {name}")
+    with closing(Output(options.output, [vmcore], options.color)) as output:
+        with open_crash(vmcore, options) as crash:
+            document = build_bt(crash)
+            warn(crash, options)
+            code = exit_code(crash)
+        as_json = options.output_format == "json"
+        output.write(render_json(document) if as_json else render_bt(document, options.verbose))
+        return code
+
+
+@_command(app, "log")
+def log(vmcore: Vmcore, options: Options) -> int:
+    """Print the kernel log."""
+    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.pipeline import exit_code
+    from crashkit.report import build_log, render_json, render_log
+
+    with closing(Output(options.output, [vmcore], "never")) as output:
+        with open_crash(vmcore, options) as crash:
+            warn(crash, options)
+            document = build_log(crash)
+            code = exit_code(crash)
+        as_json = options.output_format == "json"
+        output.write(render_json(document) if as_json else render_log(document))
+        return code
+
+
+@_command(app, "run")
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe's id.")],
+    vmcore: Vmcore,
+    options: Options,
+) -> int:
+    """Run one recipe: exit 0 confirmed, 10 refuted, 11 inconclusive, 12 does not apply."""
+    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.pipeline import NO_SYMBOLS, exit_code
+    from crashkit.recipe import find_source, load, run_recipe
+    from crashkit.report import build_run, render_json, render_run
+
+    chosen = load(find_source(recipe, options.recipes or []))
+    with closing(Output(options.output, [vmcore], options.color)) as output:
+        with open_crash(vmcore, options) as crash:
+            finding, unknown = None, None
+            try:
+                finding = run_recipe(chosen, crash)
+            except Unavailable as missing:
+                unknown = str(missing)
+            document = build_run(crash, recipe, finding, unknown)
+            warn(crash, options)
+            code = exit_code(crash)
+        as_json = options.output_format == "json"
+        output.write(render_json(document) if as_json else render_run(document, options.verbose))
+    if code == NO_SYMBOLS:
+        return code
+    if finding is None:
+        return _RUN_CODES["inconclusive"] if unknown else _DOES_NOT_APPLY
+    if finding.error:
+        complain(f"recipe {finding.error}")
+        return INTERNAL
+    return _RUN_CODES[finding.verdict.value]
+
+
+@_command(recipes_app, "list")
+def recipes_list(options: Options) -> int:
+    """List the recipes; nothing of them is run."""
+    from crashkit.recipe import read_sources, recipe_directories
+    from crashkit.report import build_recipes, render_json, render_recipes
+
+    sources, errors = read_sources(recipe_directories(options.recipes or []))
+    document = build_recipes(sources, [str(e) for e in errors])
+    with closing(Output(options.output, (), options.color)) as output:
+        as_json = options.output_format == "json"
+        output.write(render_json(document) if as_json else render_recipes(document))
+    return INTERNAL if errors else 0
+
+
+@_command(recipes_app, "show")
+def recipes_show(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe's id.")],
+    options: Options,
+) -> int:
+    """Show what a recipe claims, its fix and its references; nothing of it is run."""
+    from crashkit.recipe import find_source
+    from crashkit.report import build_recipe, render_json, render_recipe
+
+    document = build_recipe(find_source(recipe, options.recipes or []))
+    with closing(Output(options.output, (), options.color)) as output:
+        as_json = options.output_format == "json"
+        output.write(render_json(document) if as_json else render_recipe(document))
+    return 0

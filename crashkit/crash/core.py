@@ -1,0 +1,343 @@
+"""Crash: one dump, read lazily; the entry for recipes, scripts and the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from drgn import FaultError, Object, Program
+
+from crashkit import arguments as arguments_
+from crashkit.arguments import recover_entry_registers
+from crashkit.crash.banner import read_banner
+from crashkit.crash.parts import Banner, DebugInfo, FoundObject, Limit, Thread
+from crashkit.crash.skbs import SkbCandidate, find_skbs
+from crashkit.crash.stack import Stack, crashed_stack, exception_context
+from crashkit.crash.thread import Crashed, find_crashed, with_context
+from crashkit.decode import identify as identify_object
+from crashkit.decode.printk import read_log
+from crashkit.errors import Reason, Unavailable
+from crashkit.fault import Fault, explain_fault, printed_fault
+from crashkit.oops import Oops, parse_oops
+from crashkit.symbols.attach import Attached, Wanted, attach
+from crashkit.target import Target, identify, open_program
+from crashkit.unwind import Frame
+
+_NO_TYPES = ("symbols", "none")
+
+
+class Crash:
+    """A crashed kernel.
+
+    :ivar target: what the file says of itself
+    """
+
+    def __init__(self, target: Target, prog: Program | None, attached: Attached) -> None:
+        self.target = target
+        self._prog = prog
+        self._attached = attached
+        self._limits: list[Limit] = []
+        self.timing: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    @classmethod
+    def from_program(cls, prog: Program, *, attach_finders: bool = False) -> Self:
+        """Wrap a program that the caller opened, e.g. inside drgn.
+
+        :param attach_finders: append crashkit's finders behind the caller's
+        """
+        path = prog.core_dump_path
+        if path is None:
+            raise Unavailable("the dump", Reason.NOT_APPLICABLE, "the program has no core dump")
+        target = identify(path)
+        attached = attach(prog, Wanted(types="btf")) if attach_finders else Attached(level="dwarf")
+        return cls(target, prog, attached)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the program and what was read from it."""
+        self._prog = None
+
+    @property
+    def prog(self) -> Program:
+        """The drgn program.
+
+        :raises Unavailable: the input is text
+        """
+        if self._prog is None:
+            raise Unavailable("memory", Reason.NOT_APPLICABLE, "there is no dump, only text")
+        return self._prog
+
+    @property
+    def types(self) -> str:
+        """Where names and types come from: ``dwarf hybrid btf symbols none``."""
+        return self._attached.level
+
+    @property
+    def debuginfo(self) -> tuple[DebugInfo, ...]:
+        """Where the names of the kernel and of each module come from."""
+        return tuple(
+            DebugInfo(module=f.module, status=f.status, path=f.path) for f in self._attached.files
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what could not be read as it should."""
+        return (*self.target.warnings, *self._attached.problems)
+
+    @cached_property
+    def banner(self) -> Banner:
+        """The fields crash prints above its prompt."""
+        files = {f.module: f.path for f in self._attached.files}
+        return read_banner(self.prog, self.target, files.get("vmlinux"))
+
+    @cached_property
+    def log(self) -> str:
+        """The kernel log.
+
+        :raises Unavailable: it is not in the dump
+        """
+        return read_log(self.prog, self.target)
+
+    @cached_property
+    def oops(self) -> Oops | None:
+        """What the kernel printed of the crash; None when the log has no oops."""
+        try:
+            return parse_oops(self.log)
+        except Unavailable as missing:
+            self._lacks("the kernel log", missing, "a dump with the kernel's own pages")
+            return None
+
+    @cached_property
+    def _crashed(self) -> Crashed | Unavailable:
+        try:
+            return find_crashed(self.prog)
+        except Unavailable as missing:
+            self._lacks("the crashed thread", missing, "the kernel's debug package")
+            return missing
+
+    @cached_property
+    def _stack(self) -> Stack | Unavailable:
+        if isinstance(self._crashed, Unavailable):
+            return self._crashed
+        recover = partial(recover_entry_registers, self.prog)
+        try:
+            sources = self.types in ("dwarf", "hybrid")
+            stack = crashed_stack(self.prog, self._crashed, recover, sources=sources)
+        except Unavailable as missing:
+            self._lacks("the stack trace", missing, "the kernel's debug package")
+            return missing
+        if not stack.complete:
+            reason = Reason.NOT_IN_DUMP if "dump" in stack.end else Reason.CORRUPTED
+            self._limits.append(
+                Limit(what="the stack beyond its last frame", reason=reason, remedy=stack.end)
+            )
+        return stack
+
+    def _lacks(self, what: str, missing: Unavailable, remedy: str) -> None:
+        self._limits.append(
+            Limit(what=f"{what}: {missing.detail}", reason=missing.reason, remedy=remedy)
+        )
+
+    @cached_property
+    def thread(self) -> Thread:
+        """The thread that crashed."""
+        if isinstance(self._crashed, Unavailable):
+            keys = ("cpu", "pid", "comm", "task", "context")
+            absent = dict.fromkeys(keys, self._crashed.reason)
+            return Thread(cpu=None, pid=None, comm=None, task=None, context=None, absent=absent)
+        frames = self.frames
+        return with_context(
+            self._crashed.facts, exception_context(frames, self.fault_frame) if frames else None
+        )
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The crashed thread's frames, innermost first; empty when they cannot be had."""
+        return () if isinstance(self._stack, Unavailable) else self._stack.frames
+
+    @property
+    def fault_frame(self) -> Frame | None:
+        """The frame of the faulting instruction; None when no instruction faulted."""
+        return None if isinstance(self._stack, Unavailable) else self._stack.fault
+
+    @property
+    def outer_frames(self) -> tuple[Frame, ...]:
+        """The frames from the faulting one outward; all of them when nothing faulted."""
+        if self.fault_frame is None:
+            return self.frames
+        first = self.frames.index(self.fault_frame)
+        while first and self.frames[first - 1].inlined:
+            first -= 1
+        return self.frames[first:]
+
+    @cached_property
+    def fault(self) -> Fault | None:
+        """The faulting instruction explained; None when no instruction faulted."""
+        if isinstance(self._stack, Unavailable):
+            return printed_fault(self.oops) if self.oops else None
+        if self.fault_frame is None:
+            return None
+        try:
+            return explain_fault(
+                self.prog,
+                self.fault_frame,
+                fault_address=self._reported_address(),
+                identify=partial(identify_object, self.prog),
+                segment_bases=self._segment_bases(),
+                five_level=self._five_level(),
+            )
+        except Unavailable as missing:
+            self._lacks("the faulting instruction", missing, "the kernel's text pages")
+            return None
+
+    def _reported_address(self) -> int | None:
+        # A general protection fault sets no CR2; what is there is another fault's.
+        entry = self.fault_frame.exception if self.fault_frame else None
+        if self.oops is None or entry not in (None, "asm_exc_page_fault"):
+            return None
+        return None if self.oops.kind == "general-protection" else self.oops.fault_address
+
+    def _segment_bases(self) -> dict[str, int]:
+        if self.thread.cpu is None:
+            return {}
+        try:
+            return {"gs": int(self.prog["__per_cpu_offset"][self.thread.cpu])}
+        except (FaultError, LookupError):
+            return {}  # a per-CPU operand's address is then not known, and said so
+
+    def _five_level(self) -> bool | None:
+        try:
+            return bool(self.target.vmcoreinfo.number("pgtable_l5_enabled"))
+        except Unavailable:
+            return None
+
+    @cached_property
+    def skbs(self) -> tuple[SkbCandidate, ...]:
+        """Socket buffers found on the crashed stack, nearest to the fault first."""
+        return find_skbs(self.prog, self.outer_frames)
+
+    def skb(self) -> Object:
+        """Return the one plausible socket buffer on the crashed stack.
+
+        :returns: ``struct sk_buff *``
+        :raises Unavailable: none was found, or several
+        """
+        if isinstance(self._stack, Unavailable):
+            raise self._stack
+        found = self.skbs
+        if not found:
+            raise Unavailable("sk_buff", Reason.NOT_SAVED, "no register on the stack holds one")
+        if len(found) > 1:
+            listed = ", ".join(f"{candidate.address:016x}" for candidate in found)
+            raise Unavailable("sk_buff", Reason.AMBIGUOUS, f"several on the stack: {listed}")
+        return Object(self.prog, "struct sk_buff *", found[0].address)
+
+    @cached_property
+    def objects(self) -> tuple[FoundObject, ...]:
+        """Kernel objects found on the way to the explanation."""
+        from crashkit.crash.objects import found_objects
+
+        return found_objects(self)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What the report lacks and what would supply it."""
+        return tuple(self._limits)
+
+    @property
+    def faulting_function(self) -> str | None:
+        """The function of the faulting instruction, by the stack or else by the log."""
+        if self.fault_frame is not None:
+            return self.fault_frame.function
+        return self.fault.symbol if self.fault is not None else None
+
+    def has_frame(self, function: str) -> bool:
+        """Whether ``function`` is on the crashed stack, from the fault outward."""
+        return any(frame.function == function for frame in self.outer_frames)
+
+    def find_frame(self, *functions: str) -> Frame | None:
+        """Find the innermost frame of one of ``functions``, from the fault outward."""
+        return next((f for f in self.outer_frames if f.function in functions), None)
+
+    def arguments(
+        self, frame: Frame
+    ) -> tuple[tuple[arguments_.Argument, ...], tuple[arguments_.MissingArgument, ...]]:
+        """Recover the arguments ``frame``'s function was called with."""
+        return arguments_.recover_arguments(self.prog, frame)
+
+    def argument(self, function: str, name: str) -> Object:
+        """Return an argument of the innermost call of ``function`` on the crashed stack.
+
+        :raises Unavailable: no such frame or parameter, or its value was not kept
+        """
+        frame = self.find_frame(function)
+        if frame is None:
+            raise Unavailable(f"{function}()", Reason.NOT_APPLICABLE, "not on the crashed stack")
+        found, missing = self.arguments(frame)
+        for argument in found:
+            if argument.name == name:
+                return _typed(self.prog, argument)
+        reason = next((m.reason for m in missing if m.name == name), Reason.NO_DEBUGINFO)
+        raise Unavailable(f"{name} of {function}()", reason, "no place in the frame keeps it")
+
+
+def _typed(prog: Program, argument: arguments_.Argument) -> Object:
+    return Object(prog, argument.ctype, argument.value)
+
+
+def open_crash(
+    path: str | Path,
+    *,
+    symbols: Sequence[str | Path] = (),
+    debug_directory: str | Path | Sequence[str | Path] | None = None,
+    types: str = "auto",
+) -> Crash:
+    """Open a vmcore.
+
+    :param symbols: vmlinux and module files; a file of another build is an error
+    :param debug_directory: directories laid out like ``/usr/lib/debug``
+    :param types: ``auto``, ``dwarf`` (only debug files) or ``btf`` (only the dump itself)
+    :raises UsageError: the live kernel was named
+    :raises TargetError: the dump cannot be opened
+    :raises SymbolsError: debug info was demanded and is missing or of another build
+    """
+    started = time.monotonic()
+    target = identify(path)
+    prog = open_program(target)
+    directories = _directories(debug_directory)
+    attached = attach(
+        prog,
+        Wanted(
+            types=types,
+            files=tuple(Path(file) for file in symbols),
+            directories=directories,
+            release=target.release,
+            build_id=target.build_id,
+        ),
+    )
+    crash = Crash(target, prog, attached)
+    crash.timing["open"] = time.monotonic() - started
+    return crash
+
+
+def _directories(given: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, (str, Path)):
+        return (Path(given),)
+    return tuple(Path(directory) for directory in given)

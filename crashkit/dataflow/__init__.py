@@ -1,0 +1,69 @@
+"""Where the values in registers and stack slots came from, within one function.
+
+Forward analysis over the dump's own machine code. Every answer either follows from the
+instructions or is :class:`~crashkit.dataflow.terms.Unknown`.
+"""
+
+from crashkit.dataflow.analysis import Dataflow, analyse
+from crashkit.dataflow.function import analyse_function
+from crashkit.dataflow.prototype import Parameter, parameters_of, prototype_of
+from crashkit.dataflow.queries import (
+    locations_of,
+    locations_of_entry,
+    prologue_saves,
+    saves_at,
+    state_at,
+)
+from crashkit.dataflow.state import Slot, State
+from crashkit.dataflow.terms import (
+    UNKNOWN,
+    Const,
+    Entry,
+    FrameAddress,
+    Load,
+    Masked,
+    Part,
+    PerCpu,
+    Result,
+    Sum,
+    Term,
+    Unknown,
+    add,
+    lineage,
+    parents,
+    signed64,
+    split,
+)
+
+__all__ = [
+    "Const",
+    "Dataflow",
+    "Entry",
+    "FrameAddress",
+    "Load",
+    "Masked",
+    "Part",
+    "Parameter",
+    "PerCpu",
+    "Result",
+    "Slot",
+    "State",
+    "Sum",
+    "Term",
+    "UNKNOWN",
+    "Unknown",
+    "add",
+    "analyse",
+    "analyse_function",
+    "lineage",
+    "locations_of",
+    "locations_of_entry",
+    "parameters_of",
+    "parents",
+    "prologue_saves",
+    "prototype_of",
+    "saves_at",
+    "signed64",
+    "split",
+    "state_at",
+]

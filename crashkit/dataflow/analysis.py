@@ -1,0 +1,268 @@
+"""Forward analysis of one function: basic blocks, joins, and the state at each address.
+
+Sound for any code it is given: a block that no known edge reaches (an exception fixup,
+a jump table's target) is analysed with nothing known, and what it reaches loses what it
+knew. What cannot be made sound is reported by :attr:`Dataflow.complete`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from crashkit.dataflow.state import State
+from crashkit.dataflow.terms import UNKNOWN, Const, FrameAddress, Load, Term, Unknown
+from crashkit.dataflow.transfer import Transfer
+from crashkit.disasm import Flow, Instruction, MemoryOperand, RegisterOperand
+from crashkit.errors import Reason, Unavailable
+from crashkit.registers import CALLEE_SAVED
+
+_FALLS_THROUGH = (Flow.NEXT, Flow.BRANCH, Flow.CALL)
+_FILLERS = frozenset({"nop", "int3"})
+
+
+class Dataflow:
+    """States of one function's instructions; made by :func:`analyse`.
+
+    :ivar instructions: the instructions by address
+    :ivar entry: address of the function's first instruction
+    :ivar complete: every jump's target is known. Otherwise (a jump table, an ``int3``
+        put over an instruction, undecodable bytes) a join may have been missed, and
+        whatever is read from a state is weaker than proved
+    :ivar outside: targets of direct jumps that leave the given instructions
+    """
+
+    def __init__(
+        self, instructions: Sequence[Instruction], exception_edges: Mapping[int, Sequence[int]]
+    ) -> None:
+        self.instructions = {instruction.address: instruction for instruction in instructions}
+        self.entry = instructions[0].address
+        self.complete = True
+        self.outside: frozenset[int] = frozenset()
+        self._order = sorted(self.instructions)
+        self._by_end = {instruction.end: instruction for instruction in instructions}
+        self._exception_edges = exception_edges
+        self._transfer = Transfer(restores=_restores(instructions))
+        self._before: dict[int, State] = {}
+        self._leaders = self._find_leaders()
+        self._starts = {self.entry: State.at_entry()}
+        self._has_loop = False
+        self._propagate(self.entry, self._starts[self.entry])
+        self._seed_the_rest()
+        if self._has_loop:
+            self._sharpen()
+
+    # Queries
+
+    def state_before(self, address: int) -> State:
+        """State before the instruction at ``address``; a copy.
+
+        :raises Unavailable: no instruction of the function starts there
+        """
+        instruction = self.instructions.get(address)
+        if instruction is None:
+            raise Unavailable(
+                f"state before {address:#x}",
+                Reason.NOT_APPLICABLE,
+                "no instruction of this function starts there",
+            )
+        leader = self._leader_of(address)
+        state = self._before.get(leader)
+        if state is None:
+            return State.unknown()
+        state = state.copy()
+        while leader != address:
+            self._transfer.apply(state, self.instructions[leader])
+            leader = self.instructions[leader].end
+        return state
+
+    def call_before(self, return_address: int) -> Instruction | None:
+        """The call that returns to ``return_address``; None if none of this function does."""
+        instruction = self._by_end.get(return_address)
+        return instruction if instruction and instruction.operation == "call" else None
+
+    def state_during(self, call: Instruction) -> State:
+        """State while the function called by ``call`` runs, without what it may change."""
+        state = self.state_before(call.address)
+        self._transfer.apply_call(state, call)
+        return state
+
+    @property
+    def loaded_slots(self) -> frozenset[int]:
+        """Frame offsets that the function itself reads."""
+        return frozenset(self._transfer.loaded_slots)
+
+    def place_of(self, instruction: Instruction, memory: MemoryOperand) -> tuple[Term, int]:
+        """Term and distance a memory operand points at, its segment base apart."""
+        place = self._transfer.place(self.state_before(instruction.address), instruction, memory)
+        return place.base, place.offset
+
+    # Construction
+
+    def _find_leaders(self) -> frozenset[int]:
+        leaders = {self.entry}
+        outside = set()
+        for address in self._order:
+            instruction = self.instructions[address]
+            if instruction.flow is not Flow.NEXT:
+                leaders.add(instruction.end)
+            target = instruction.target
+            if target is not None and instruction.flow in (Flow.JUMP, Flow.BRANCH):
+                if target in self.instructions:
+                    leaders.add(target)
+                else:
+                    outside.add(target)
+                    self._check_boundary(target)
+            if address in self._exception_edges:
+                leaders.update((instruction.end, *self._exception_edges[address]))
+        leaders.update(self._after_gaps())
+        self.outside = frozenset(outside)
+        return frozenset(leader for leader in leaders if leader in self.instructions)
+
+    def _after_gaps(self) -> list[int]:
+        return [address for address in self._order if address not in self._by_end]
+
+    def _check_boundary(self, target: int) -> None:
+        # A jump into the middle of an instruction: the listing is not the code that ran.
+        for start in range(target - 1, target - 15, -1):
+            instruction = self.instructions.get(start)
+            if instruction is not None:
+                self.complete = self.complete and instruction.end <= target
+                return
+
+    def _leader_of(self, address: int) -> int:
+        while address not in self._leaders:
+            address = self._by_end[address].address
+        return address
+
+    def _propagate(self, start: int, state: State) -> None:
+        work = [start] if self._join(start, state) else []
+        run: set[int] = set()
+        while work:
+            leader = work.pop()
+            self._has_loop = self._has_loop or leader in run
+            run.add(leader)
+            work.extend(self._run_block(leader, self._before[leader].copy()))
+
+    def _sharpen(self) -> None:
+        # Joins remember what held only in a loop's first round. One more pass from the
+        # states found, which hold for every execution, gives states that do as well.
+        found, self._before = self._before, {}
+        for leader, state in self._starts.items():
+            self._join(leader, state)
+        for leader, state in found.items():
+            self._run_block(leader, state)
+
+    def _join(self, leader: int, state: State) -> bool:
+        known = self._before.get(leader)
+        if known is None:
+            self._before[leader] = state.copy()
+            return True
+        return known.join(state)
+
+    def _run_block(self, leader: int, state: State) -> list[int]:
+        # Changes the state; returns the leaders whose own state changed by it.
+        changed: list[int] = []
+        address = leader
+        while True:
+            instruction = self.instructions[address]
+            for handler in self._exception_edges.get(address, ()):
+                changed.extend(self._flow_to(handler, _interrupted(state, instruction)))
+            self._transfer.apply(state, instruction)
+            if self._runs_on(instruction):
+                address = instruction.end
+                continue
+            for successor in self._successors(instruction, state):
+                changed.extend(self._flow_to(successor, state))
+            return changed
+
+    def _runs_on(self, instruction: Instruction) -> bool:
+        following = instruction.end
+        return (
+            instruction.flow is Flow.NEXT
+            and following in self.instructions
+            and following not in self._leaders
+        )
+
+    def _flow_to(self, leader: int, state: State) -> list[int]:
+        return [leader] if leader in self._leaders and self._join(leader, state) else []
+
+    def _successors(self, instruction: Instruction, state: State) -> list[int]:
+        self._judge(instruction, state)
+        result = []
+        if instruction.flow in _FALLS_THROUGH:
+            result.append(instruction.end)
+        if instruction.flow in (Flow.JUMP, Flow.BRANCH) and instruction.target is not None:
+            result.append(instruction.target)
+        return [address for address in result if address in self.instructions]
+
+    def _judge(self, instruction: Instruction, state: State) -> None:
+        # Ends of blocks whose successors may not all be known.
+        if instruction.operation in ("int3", "(bad)"):
+            self.complete = False
+        elif instruction.flow is Flow.JUMP and instruction.target is None:
+            self.complete = self.complete and self._is_tail_call(instruction, state)
+        elif instruction.flow is Flow.CALL and instruction.target in self.instructions:
+            self.complete = self.complete and instruction.target == self.entry
+
+    def _is_tail_call(self, instruction: Instruction, state: State) -> bool:
+        # The frame is gone, and the pointer does not come out of a table.
+        if state.register("rsp") != FrameAddress(-8):
+            return False
+        if instruction.via is not None:
+            term = state.register(instruction.via)
+            from_table = isinstance(term, Unknown) or (
+                isinstance(term, Load) and isinstance(term.base, (Unknown, Const))
+            )
+            return not from_table
+        memory = instruction.memory
+        return memory is not None and memory.index is None
+
+    def _seed_the_rest(self) -> None:
+        # Blocks that no known edge reaches: fillers never run, any other may.
+        for address in self._order:
+            if address not in self._leaders or address in self._before:
+                continue
+            if self.instructions[address].operation not in _FILLERS:
+                self._starts[address] = State.unknown()
+                self._propagate(address, self._starts[address])
+
+
+def analyse(
+    instructions: Sequence[Instruction],
+    *,
+    exception_edges: Mapping[int, Sequence[int]] | None = None,
+) -> Dataflow:
+    """Analyse a function.
+
+    :param instructions: the function's instructions, its entry first; parts that lie
+        elsewhere (``.cold``) may follow
+    :param exception_edges: addresses that execution may go to when the instruction at
+        the key faults (``__ex_table``)
+    :raises Unavailable: there are no instructions
+    """
+    if not instructions:
+        raise Unavailable("dataflow", Reason.NOT_APPLICABLE, "no instructions")
+    return Dataflow(instructions, exception_edges or {})
+
+
+def _interrupted(state: State, instruction: Instruction) -> State:
+    # At an exception handler: the instruction may have done any part of its work.
+    after = state.copy()
+    for name in instruction.writes - {"rsp"}:
+        after.set_register(name, UNKNOWN)
+    if instruction.writes_memory:
+        after.drop_unsaved()
+    return after
+
+
+def _restores(instructions: Sequence[Instruction]) -> frozenset[tuple[str, str | None, int]]:
+    found = set()
+    for instruction in instructions:
+        if instruction.operation != "mov" or len(instruction.arguments) != 2:
+            continue
+        target, source = instruction.arguments
+        if not isinstance(target, RegisterOperand) or not isinstance(source, MemoryOperand):
+            continue
+        if target.name in CALLEE_SAVED and source.base in ("rsp", "rbp"):
+            found.add((target.name, source.base, source.displacement))
+    return frozenset(found)

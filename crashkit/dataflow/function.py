@@ -1,0 +1,77 @@
+"""A function of the dump, all its parts, ready for questions."""
+
+from __future__ import annotations
+
+from drgn import Program
+
+from crashkit.dataflow.analysis import Dataflow, analyse
+from crashkit.disasm import Instruction, disassemble_function
+from crashkit.errors import Reason, Unavailable
+from crashkit.symbols import SymbolAt, find_symbol, symbol_at
+
+_CACHE_KEY = "crashkit.dataflow"
+COLD = ".cold"
+
+
+def analyse_function(prog: Program, function: SymbolAt) -> Dataflow:
+    """Analyse a function from the dump's bytes, with the part the compiler split off.
+
+    ``function`` may be either part. Cached in ``prog.cache``.
+
+    :raises Unavailable: its bytes are not in the dump, or ``function`` is a cold part
+        whose function cannot be told from others of its name
+    """
+    key = (_CACHE_KEY, function.address)
+    flow = prog.cache.get(key)
+    if not isinstance(flow, Dataflow):
+        flow = prog.cache[key] = analyse(_all_parts(prog, _hot_part(prog, function)))
+    return flow
+
+
+def _all_parts(prog: Program, function: SymbolAt) -> list[Instruction]:
+    instructions = _disassemble(prog, function)
+    outside = sorted(
+        {
+            instruction.target
+            for instruction in instructions
+            if instruction.target is not None
+            and instruction.operation.startswith("j")
+            and not function.address <= instruction.target < function.address + function.size
+        }
+    )
+    for target in outside:
+        cold = symbol_at(prog, target)
+        if cold is not None and _is_cold_part(cold, function):
+            return instructions + _disassemble(prog, cold)
+    return instructions
+
+
+def _is_cold_part(part: SymbolAt, function: SymbolAt) -> bool:
+    return part.name.partition(COLD)[0] == function.name and COLD in part.name
+
+
+def _disassemble(prog: Program, part: SymbolAt) -> list[Instruction]:
+    def name_at(address: int) -> str | None:
+        symbol = symbol_at(prog, address)
+        return symbol.name if symbol is not None and symbol.address == address else None
+
+    # A ud2 is taken to go on, as a warning's does: that only ever adds a path.
+    return disassemble_function(
+        prog, part.address, part.size, name_at=name_at, is_warning=lambda _: True
+    )
+
+
+def _hot_part(prog: Program, function: SymbolAt) -> SymbolAt:
+    name, cold, _ = function.name.partition(COLD)
+    if not cold:
+        return function
+    hot = find_symbol(prog, name)
+    what = f"function of {function.name}"
+    if hot is None:
+        raise Unavailable(what, Reason.NO_DEBUGINFO, f"no symbol {name}")
+    # Static functions share names: the right one jumps into this part.
+    end = function.address + function.size
+    for instruction in _disassemble(prog, hot):
+        if instruction.target is not None and function.address <= instruction.target < end:
+            return hot
+    raise Unavailable(what, Reason.AMBIGUOUS, f"{name} at {hot.address:#x} never goes there")

@@ -1,0 +1,166 @@
+"""Reading and writing operands: registers, stack slots, memory elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crashkit.dataflow.state import Slot, State
+from crashkit.dataflow.terms import (
+    DEEPEST,
+    UNKNOWN,
+    Const,
+    Entry,
+    FrameAddress,
+    Load,
+    PerCpu,
+    Term,
+    depth,
+    part,
+    signed64,
+    split,
+)
+from crashkit.disasm import (
+    ImmediateOperand,
+    Instruction,
+    MemoryOperand,
+    Operand,
+    RegisterOperand,
+)
+from crashkit.registers import CALLEE_SAVED
+
+_U64 = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a memory operand points: a term and a distance."""
+
+    base: Term
+    offset: int
+    in_frame: bool
+    """It may lie in this function's frame even where ``base`` is unknown."""
+
+    @property
+    def frame_offset(self) -> int | None:
+        """Offset from the CFA, where it is known."""
+        return self.base.offset + self.offset if isinstance(self.base, FrameAddress) else None
+
+
+@dataclass(slots=True)
+class Operands:
+    """Reads and writes operands in states, and notes what only the whole function shows."""
+
+    restores: frozenset[tuple[str, str | None, int]] = frozenset()
+    """Loads that may restore a callee-saved register: register, base, displacement."""
+    loaded_slots: set[int] = field(default_factory=set)
+    """Frame offsets the function reads: slots of its own, not arguments for a callee."""
+
+    # Reading operands
+
+    def place(self, state: State, instruction: Instruction, memory: MemoryOperand) -> Place:
+        """Where a memory operand points; without its segment base."""
+        absolute = instruction.absolute(memory)
+        if absolute is not None:
+            return Place(Const(absolute), 0, in_frame=False)
+        base: Term = Const(0) if memory.base is None else state.register(memory.base)
+        index: Term = Const(0) if memory.index is None else state.register(memory.index)
+        in_frame = _may_be_frame(memory, base) or isinstance(index, FrameAddress)
+        if not isinstance(index, Const):
+            return Place(UNKNOWN, 0, in_frame=in_frame)
+        root, distance = split(base)
+        offset = signed64(distance + index.value * memory.scale + memory.displacement)
+        return Place(root, offset, in_frame=in_frame)
+
+    def load(
+        self,
+        state: State,
+        instruction: Instruction,
+        memory: MemoryOperand,
+        size: int,
+        signed: bool = False,
+    ) -> Term:
+        """Term of ``size`` bytes read through a memory operand."""
+        place = self.place(state, instruction, memory)
+        if depth(place.base) >= DEEPEST:
+            place = Place(UNKNOWN, place.offset, place.in_frame)
+        if memory.segment is not None:
+            return PerCpu(
+                place.base, place.offset, size, instruction.address, memory.segment, signed
+            )
+        if place.frame_offset is not None:
+            self.loaded_slots.add(place.frame_offset)
+            known = state.load(place.frame_offset, size, signed)
+            if known is not None:
+                return known
+            return Load(FrameAddress(place.frame_offset), 0, size, instruction.address, signed)
+        return Load(place.base, place.offset, size, instruction.address, signed)
+
+    def read(
+        self, state: State, instruction: Instruction, operand: Operand, size: int, signed: bool
+    ) -> Term:
+        """Term of an operand, extended from ``size`` bytes to 64 bits."""
+        if isinstance(operand, ImmediateOperand):
+            return part(Const(operand.value & _U64), size, signed)
+        if isinstance(operand, MemoryOperand):
+            return self.load(state, instruction, operand, size, signed)
+        if operand.full is None or operand.is_high_byte:
+            return UNKNOWN
+        term = state.register(operand.full)
+        if size < 8:
+            escape_value(state, term)
+        return part(term, size, signed)
+
+    # Writing operands
+
+    def write(
+        self, state: State, instruction: Instruction, operand: Operand, size: int, term: Term
+    ) -> None:
+        """Write a term to an operand of ``size`` bytes."""
+        if isinstance(operand, MemoryOperand):
+            self.store(state, instruction, operand, size, term)
+        elif isinstance(operand, RegisterOperand) and operand.full is not None:
+            state.set_register(operand.full, part(term, size, False) if size >= 4 else UNKNOWN)
+
+    def store(
+        self,
+        state: State,
+        instruction: Instruction,
+        memory: MemoryOperand,
+        size: int,
+        term: Term,
+    ) -> None:
+        """Write ``size`` bytes through a memory operand."""
+        escape_value(state, term)
+        if memory.segment is not None:
+            return  # per-CPU memory is not the stack
+        place = self.place(state, instruction, memory)
+        if place.frame_offset is not None:
+            saved = size == 8 and self._is_save(state, memory, place.frame_offset, term)
+            state.store(place.frame_offset, Slot(size, part(term, size, False), saved))
+        elif place.in_frame:
+            state.drop_unsaved()
+        elif not isinstance(place.base, (Entry, Const)):
+            # What a caller passed and global objects lie outside of this frame.
+            state.drop_escaped()
+
+    def _is_save(self, state: State, memory: MemoryOperand, offset: int, term: Term) -> bool:
+        if not isinstance(term, Entry) or term.register not in CALLEE_SAVED:
+            return False
+        # A push, or a store below rsp before it is lowered: no local lies there. Or a
+        # store to a place from which the same register is restored.
+        stack = state.register("rsp")
+        if isinstance(stack, FrameAddress) and offset < stack.offset:
+            return True
+        return (term.register, memory.base, memory.displacement) in self.restores
+
+
+def escape_value(state: State, term: Term) -> None:
+    """Note that a term becomes a value that is not followed: a frame address escapes."""
+    if isinstance(split(term)[0], FrameAddress):
+        state.escaped = True
+
+
+def _may_be_frame(memory: MemoryOperand, base: Term) -> bool:
+    if isinstance(base, FrameAddress):
+        return True
+    return memory.base == "rsp"

@@ -1,0 +1,85 @@
+"""Questions about a function's states that more than one caller asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crashkit.dataflow.analysis import Dataflow, analyse
+from crashkit.dataflow.state import Slot, State
+from crashkit.dataflow.terms import Entry, Term
+from crashkit.disasm import Instruction
+from crashkit.registers import CALLEE_SAVED
+from crashkit.unwind import EntryLocation
+
+
+def state_at(flow: Dataflow, pc: int, *, returning: bool = False) -> State:
+    """State of a frame stopped at ``pc``.
+
+    :param returning: ``pc`` is a return address. The state is then the one while the
+        callee runs: as before the call, without what the callee may have changed
+    :raises Unavailable: no instruction of the function starts (or returns) there
+    """
+    call = flow.call_before(pc) if returning else None
+    if call is None:
+        return flow.state_before(pc)
+    return flow.state_during(call)
+
+
+def locations_of(flow: Dataflow, state: State, term: Term) -> tuple[EntryLocation, ...]:
+    """Registers and eight-byte slots that hold ``term`` in a state of ``flow``.
+
+    Slots the function never reads are left out: they may be a callee's arguments, and
+    a callee may overwrite those.
+    """
+    registers = [
+        EntryLocation(register=name) for name, held in state.registers.items() if held == term
+    ]
+    slots = [
+        EntryLocation(cfa_offset=offset)
+        for offset, slot in sorted(state.slots.items())
+        if slot.term == term and slot.size == 8 and _is_own(flow, offset, slot)
+    ]
+    return (*registers, *slots)
+
+
+def _is_own(flow: Dataflow, offset: int, slot: Slot) -> bool:
+    return slot.saved or offset in flow.loaded_slots
+
+
+def locations_of_entry(
+    flow: Dataflow, address: int, register: str, *, returning: bool = False
+) -> tuple[EntryLocation, ...]:
+    """Where the value that ``register`` had on entry lies before ``address``.
+
+    :param returning: ``address`` is a return address; the answer is for while the
+        callee runs
+    :raises Unavailable: no instruction of the function starts (or returns) there
+    """
+    state = state_at(flow, address, returning=returning)
+    return locations_of(flow, state, Entry(register))
+
+
+def prologue_saves(
+    instructions: Sequence[Instruction], pc: int, *, returning: bool = False
+) -> dict[str, int]:
+    """Which callee-saved registers the function has saved when it is at ``pc``, and where.
+
+    Only saves that every path to ``pc`` made and none has given up count. Offsets are
+    relative to the canonical frame address: the return address is at -8, the first
+    push at -16.
+
+    :param instructions: the function from its entry
+    :param returning: ``pc`` is a return address
+    :raises Unavailable: no instruction of the function starts (or returns) at ``pc``
+    """
+    return saves_at(analyse(instructions), pc, returning=returning)
+
+
+def saves_at(flow: Dataflow, pc: int, *, returning: bool = False) -> dict[str, int]:
+    """As :func:`prologue_saves`, of a function already analysed."""
+    state = state_at(flow, pc, returning=returning)
+    saved: dict[str, int] = {}
+    for offset, slot in sorted(state.slots.items(), reverse=True):
+        if slot.saved and isinstance(slot.term, Entry) and slot.term.register in CALLEE_SAVED:
+            saved.setdefault(slot.term.register, offset)
+    return saved

@@ -1,0 +1,142 @@
+"""What every register and stack slot holds at one instruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crashkit.dataflow.terms import (
+    UNKNOWN,
+    Entry,
+    FrameAddress,
+    Term,
+    names_instruction,
+    part,
+)
+from crashkit.registers import GENERAL
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A tracked piece of the function's stack frame."""
+
+    size: int
+    """Bytes."""
+    term: Term
+    """What it holds, zero-extended to 64 bits."""
+    saved: bool = False
+    """A prologue put a callee-saved register here: no pointer leads to it."""
+
+
+@dataclass(slots=True)
+class State:
+    """Registers and stack slots before one instruction.
+
+    Slots are keyed by their offset from the canonical frame address (CFA), the stack
+    pointer before the call that entered the function.
+    """
+
+    registers: dict[str, Term]
+    slots: dict[int, Slot] = field(default_factory=dict)
+    escaped: bool = False
+    """A pointer into the frame may be known outside of what is tracked, so that a call
+    or a store through any pointer may change every slot that is not a saved register."""
+
+    @classmethod
+    def at_entry(cls) -> State:
+        """State before a function's first instruction."""
+        registers: dict[str, Term] = {name: Entry(name) for name in GENERAL}
+        registers["rsp"] = FrameAddress(-8)
+        return cls(registers=registers)
+
+    @classmethod
+    def unknown(cls) -> State:
+        """State of which nothing is known."""
+        return cls(registers=dict.fromkeys(GENERAL, UNKNOWN), escaped=True)
+
+    def copy(self) -> State:
+        """Make an independent copy."""
+        return State(registers=dict(self.registers), slots=dict(self.slots), escaped=self.escaped)
+
+    def register(self, name: str) -> Term:
+        """Term in a register given by its full name; unknown for any other register."""
+        return self.registers.get(name, UNKNOWN)
+
+    def set_register(self, name: str, term: Term) -> None:
+        """Write a full register; writing rsp gives up what lies below it."""
+        if name == "rsp":
+            self._move_stack_pointer(term)
+        self.registers[name] = term
+
+    def _move_stack_pointer(self, term: Term) -> None:
+        if not isinstance(term, FrameAddress):
+            # Nothing tells any longer which slots stores through rsp reach.
+            self.drop_unsaved()
+            self.escaped = True
+            return
+        # An interrupt overwrites what is below rsp: the kernel has no red zone.
+        self.drop_below(term.offset)
+
+    def drop_below(self, offset: int) -> None:
+        """Forget the slots below an offset."""
+        if any(place < offset for place in self.slots):
+            self.slots = {place: slot for place, slot in self.slots.items() if place >= offset}
+
+    def drop_unsaved(self) -> None:
+        """Forget every slot that is not a saved register."""
+        if self.slots:
+            self.slots = {place: slot for place, slot in self.slots.items() if slot.saved}
+
+    def drop_escaped(self) -> None:
+        """Forget the slots that a callee or an unknown pointer may have changed."""
+        if self.escaped:
+            self.drop_unsaved()
+
+    def store(self, offset: int, slot: Slot) -> None:
+        """Write a slot; those it overlaps are forgotten."""
+        end = offset + slot.size
+        self.slots = {
+            place: old
+            for place, old in self.slots.items()
+            if place >= end or place + old.size <= offset
+        }
+        if slot.term != UNKNOWN:
+            self.slots[offset] = slot
+
+    def load(self, offset: int, size: int, signed: bool) -> Term | None:
+        """Read a slot whose bytes at ``offset`` are tracked; None otherwise."""
+        slot = self.slots.get(offset)
+        if slot is None or slot.size < size:
+            return None
+        return part(slot.term, size, signed)
+
+    def forget_execution(self, address: int) -> None:
+        """Forget every term that means an earlier execution of an instruction."""
+        for name, term in self.registers.items():
+            if names_instruction(term, address):
+                self.registers[name] = UNKNOWN
+        stale = [p for p, slot in self.slots.items() if names_instruction(slot.term, address)]
+        for place in stale:
+            del self.slots[place]
+
+    def join(self, other: State) -> bool:
+        """Keep what holds in both states; returns whether this one changed."""
+        changed = other.escaped and not self.escaped
+        self.escaped = self.escaped or other.escaped
+        for name, mine in self.registers.items():
+            theirs = other.registers[name]
+            if mine != UNKNOWN and mine != theirs:
+                self._lose(mine, theirs)
+                self.registers[name] = UNKNOWN
+                changed = True
+            elif mine != theirs:
+                self._lose(mine, theirs)
+        for place, slot in list(self.slots.items()):
+            if other.slots.get(place) != slot:
+                del self.slots[place]
+                changed = True
+        return changed
+
+    def _lose(self, *terms: Term) -> None:
+        # A frame address that is no longer followed may be stored through.
+        if any(isinstance(term, FrameAddress) for term in terms):
+            self.escaped = True

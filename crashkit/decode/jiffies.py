@@ -1,0 +1,58 @@
+"""jiffies, and how many of them make a second."""
+
+from __future__ import annotations
+
+from drgn import ObjectNotFoundError, Program
+from drgn.helpers.linux.kconfig import get_kconfig
+
+from crashkit.decode.fields import naming
+from crashkit.errors import Reason, Unavailable
+
+_CHOICES = (24, 48, 64, 100, 128, 200, 250, 256, 300, 500, 1000, 1024, 1200)
+# kernel/Kconfig.hz and the architectures' own CONFIG_HZ choices
+
+_SECOND = 1_000_000_000
+
+
+def jiffies(prog: Program) -> int:
+    """Read ``jiffies`` (``unsigned long``, ticks; starts at -300 s as 32 bits).
+
+    :raises Unavailable: the symbol or its page is missing
+    """
+    with naming("jiffies"):
+        return int(prog["jiffies"].value_())
+
+
+def ticks_per_second(prog: Program) -> int:
+    """Find ``HZ``: from ``tick_nsec``, else from the kernel's built-in configuration.
+
+    ``tick_nsec`` (kernel/time/ntp.c) is a global up to v6.17 and follows clock
+    adjustment by less than a percent, so it is matched against the values that
+    CONFIG_HZ can have.
+
+    :raises Unavailable: neither is there
+    """
+    try:
+        nanoseconds = int(prog["tick_nsec"].value_())
+    except ObjectNotFoundError:
+        return _configured(prog)
+    if nanoseconds <= 0:
+        raise Unavailable("HZ", Reason.CORRUPTED, f"tick_nsec is {nanoseconds}")
+    hz = min(_CHOICES, key=lambda choice: abs(choice - _SECOND / nanoseconds))
+    if abs(hz * nanoseconds - _SECOND) > _SECOND // 100:
+        raise Unavailable("HZ", Reason.AMBIGUOUS, f"tick_nsec is {nanoseconds}")
+    return hz
+
+
+def _configured(prog: Program) -> int:
+    with naming("HZ"):
+        value = get_kconfig(prog).get("CONFIG_HZ", "")
+    if not value.isdecimal():
+        raise Unavailable("HZ", Reason.NO_DEBUGINFO, "no tick_nsec, and no CONFIG_HZ in IKCONFIG")
+    return int(value)
+
+
+def remaining_ticks(expires: int, now: int, bits: int) -> int:
+    """Subtract times that wrap: ``expires`` - ``now``, signed, in ``bits`` bits (ticks)."""
+    difference = (expires - now) & ((1 << bits) - 1)
+    return difference - (1 << bits) if difference >> (bits - 1) else difference

@@ -1,0 +1,137 @@
+"""UDP, TCP, ICMP and other transport headers from bytes in wire format."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from crashkit.decode.ip_headers import Checksum, IpHeader, ones_complement_sum
+from crashkit.errors import Reason, Unavailable
+
+ICMP, TCP, UDP, DCCP, GRE, ICMPV6, SCTP, UDPLITE = 1, 6, 17, 33, 47, 58, 132, 136
+
+_TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")  # RFC 9293, RFC 3168
+_ICMP_WITH_ID = {ICMP: (0, 8, 13, 14, 15, 16, 17, 18), ICMPV6: (128, 129)}
+# net/netfilter/nf_conntrack_proto_icmp.c, _icmpv6.c: types that are tracked by id
+
+
+@dataclass(frozen=True, kw_only=True)
+class UdpHeader:
+    """``struct udphdr``; numbers in host order."""
+
+    source_port: int
+    destination_port: int
+    length: int
+    """Bytes, this header included."""
+    check: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TcpHeader:
+    """``struct tcphdr``; numbers in host order."""
+
+    source_port: int
+    destination_port: int
+    sequence: int
+    acknowledgement: int
+    header_length: int
+    """Bytes, options included."""
+    flags: tuple[str, ...]
+    window: int
+    check: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IcmpHeader:
+    """``struct icmphdr`` or ``struct icmp6hdr``."""
+
+    type: int
+    code: int
+    check: int
+    id: int | None
+    """Echo, timestamp, ... identifier; None for types without one."""
+    sequence: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortsHeader:
+    """The first four bytes of SCTP, DCCP and UDP-Lite."""
+
+    source_port: int
+    destination_port: int
+
+
+TransportHeader = UdpHeader | TcpHeader | IcmpHeader | PortsHeader
+
+HEADER_BYTES = {UDP: 8, TCP: 20, ICMP: 8, ICMPV6: 8, SCTP: 4, DCCP: 4, UDPLITE: 4}
+"""Bytes that :func:`parse_transport` needs, by IP protocol."""
+
+
+def parse_transport(protocol: int, data: bytes) -> TransportHeader:
+    """Parse the header of an IP protocol.
+
+    :param data: at least ``HEADER_BYTES[protocol]`` bytes
+    :raises Unavailable: reason ``unsupported`` for another protocol
+    """
+    if protocol == UDP:
+        source, destination, length, check = struct.unpack(">HHHH", data[:8])
+        return UdpHeader(
+            source_port=source, destination_port=destination, length=length, check=check
+        )
+    if protocol == TCP:
+        return _parse_tcp(data)
+    if protocol in (ICMP, ICMPV6):
+        return _parse_icmp(protocol, data)
+    if protocol in HEADER_BYTES:
+        source, destination = struct.unpack(">HH", data[:4])
+        return PortsHeader(source_port=source, destination_port=destination)
+    raise Unavailable("transport header", Reason.UNSUPPORTED, f"IP protocol {protocol}")
+
+
+def _parse_tcp(data: bytes) -> TcpHeader:
+    source, destination, sequence, acknowledgement, offset, flags, window, check = struct.unpack(
+        ">HHIIBBHH", data[:18]
+    )
+    return TcpHeader(
+        source_port=source,
+        destination_port=destination,
+        sequence=sequence,
+        acknowledgement=acknowledgement,
+        header_length=(offset >> 4) * 4,
+        flags=tuple(name for bit, name in enumerate(_TCP_FLAGS) if flags >> bit & 1),
+        window=window,
+        check=check,
+    )
+
+
+def _parse_icmp(protocol: int, data: bytes) -> IcmpHeader:
+    type_, code, check, ident, sequence = struct.unpack(">BBHHH", data[:8])
+    tracked = type_ in _ICMP_WITH_ID[protocol]
+    return IcmpHeader(
+        type=type_,
+        code=code,
+        check=check,
+        id=ident if tracked else None,
+        sequence=sequence if tracked else None,
+    )
+
+
+def verify_transport(ip: IpHeader, segment: bytes) -> Checksum:
+    """Verify the checksum of a whole UDP, TCP or ICMP segment.
+
+    :param segment: all bytes after the IP headers, as many as the IP header says
+    :raises Unavailable: reason ``unsupported`` for a protocol not verified here
+    """
+    if ip.protocol not in (UDP, TCP, ICMP, ICMPV6):
+        raise Unavailable("transport checksum", Reason.UNSUPPORTED, f"IP protocol {ip.protocol}")
+    if ip.protocol == UDP and segment[6:8] == b"\0\0":
+        return Checksum.ZERO
+    covered = segment if ip.protocol == ICMP else _pseudo_header(ip, len(segment)) + segment
+    return Checksum.VALID if ones_complement_sum(covered) == 0xFFFF else Checksum.WRONG
+
+
+def _pseudo_header(ip: IpHeader, length: int) -> bytes:
+    # RFC 768 and RFC 9293; RFC 8200 8.1 orders it differently with the same sum
+    addresses = ip_address(ip.source).packed + ip_address(ip.destination).packed
+    return addresses + struct.pack(">II", ip.protocol, length)

@@ -1,0 +1,117 @@
+"""Disassembly of x86-64 machine code taken from the dump.
+
+The bytes come from the dump and not from a file: they carry the static keys,
+alternatives and patched thunks as they ran.
+"""
+
+from __future__ import annotations
+
+from drgn import Program
+
+from crashkit.disasm.decoder import decode, decode_first
+from crashkit.disasm.instruction import (
+    Access,
+    AccessKind,
+    Flow,
+    ImmediateOperand,
+    Instruction,
+    MemoryOperand,
+    Operand,
+    RegisterOperand,
+)
+from crashkit.disasm.recognise import IsWarning, NameAt, recognise
+from crashkit.errors import Reason, Unavailable, UsageError
+from crashkit.memory import read_bytes
+
+__all__ = [
+    "Access",
+    "AccessKind",
+    "Flow",
+    "ImmediateOperand",
+    "Instruction",
+    "IsWarning",
+    "MemoryOperand",
+    "NameAt",
+    "Operand",
+    "RegisterOperand",
+    "decode_one",
+    "disassemble",
+    "disassemble_function",
+    "recognise",
+]
+
+LONGEST_INSTRUCTION = 15
+LONGEST_FUNCTION = 1 << 17
+"""Bytes; the largest function of Debian's 6.1 cloud vmlinux has 13 KiB."""
+_SYNTAXES = ("att", "intel")
+
+
+def disassemble(
+    code: bytes,
+    address: int,
+    *,
+    syntax: str = "att",
+    name_at: NameAt | None = None,
+    is_warning: IsWarning | None = None,
+) -> list[Instruction]:
+    """Disassemble ``code``, which was at ``address``.
+
+    Undecodable bytes become ``(bad)`` instructions of one byte.
+
+    :param syntax: ``att`` (as objdump and crash print) or ``intel``
+    :param name_at: gives the symbol that starts at an address; with it thunks are seen
+        through, see :func:`recognise`
+    :param is_warning: whether the ``ud2`` at an address belongs to a WARN and so
+        falls through
+    :raises UsageError: another syntax
+    """
+    if syntax not in _SYNTAXES:
+        raise UsageError(f"syntax {syntax!r} is not known; use att or intel")
+    return recognise(decode(code, address, syntax), name_at=name_at, is_warning=is_warning)
+
+
+def disassemble_function(
+    prog: Program,
+    start: int,
+    size: int,
+    *,
+    syntax: str = "att",
+    name_at: NameAt | None = None,
+    is_warning: IsWarning | None = None,
+) -> list[Instruction]:
+    """Disassemble ``size`` bytes from ``start``, read from the dump.
+
+    Decoding is cached in ``prog.cache``; recognition is done for each call. A call that
+    is the function's first instruction is the function tracer's and has no effect.
+
+    :raises Unavailable: the bytes are not in the dump, or ``size`` is no function's size
+    """
+    if not 0 < size <= LONGEST_FUNCTION:
+        raise Unavailable(
+            f"code at {start:#x}", Reason.CORRUPTED, f"a function of {size} bytes is not plausible"
+        )
+    key = ("crashkit.disasm", start, size, syntax)
+    decoded = prog.cache.get(key)
+    if decoded is None:
+        code = read_bytes(prog, start, size, f"code at {start:#x}")
+        decoded = prog.cache[key] = disassemble(code, start, syntax=syntax)
+    return recognise(decoded, name_at=name_at, is_warning=is_warning, entry=start)
+
+
+def decode_one(prog: Program, address: int, *, syntax: str = "att") -> Instruction:
+    """Decode the instruction at ``address`` from the dump's bytes.
+
+    :raises Unavailable: the bytes are not in the dump, or they are no instruction
+    """
+    what = f"instruction at {address:#x}"
+    first_page_rest = 0x1000 - (address & 0xFFF)
+    try:
+        code = read_bytes(prog, address, LONGEST_INSTRUCTION, what)
+    except Unavailable:
+        if first_page_rest >= LONGEST_INSTRUCTION:
+            raise
+        code = read_bytes(prog, address, first_page_rest, what)
+    instruction = decode_first(code, address, syntax)
+    if instruction is None:
+        raise Unavailable(what, Reason.CORRUPTED, f"bytes {code.hex(' ')} are no instruction")
+    return instruction

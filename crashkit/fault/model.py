@@ -1,0 +1,119 @@
+"""What is said of a fault: the ``fault`` object of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crashkit.errors import Reason
+from crashkit.value import Certainty, Origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What the bad value is."""
+
+    kind: str
+    """``null``, ``err-ptr``, ``container-of-null``, ``poison``, ``list-poison``,
+    ``non-canonical``, ``user-pointer``, ``ascii`` or ``other``."""
+    statement: str
+    """One sentence; text from memory in it is escaped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One value on the way to the bad one, outermost first."""
+
+    expression: str
+    """C expression in the function's words: ``ct->ct_net``."""
+    ctype: str | None
+    value: int | None
+    """At the fault, unsigned 64 bit."""
+    origin: Origin | None
+    """``register`` and ``memory`` (a stack slot) give the value at the fault; ``memory``
+    with ``inferred`` is what the dump holds now."""
+    certainty: Certainty
+    register: str | None = None
+    """Register that held it at the fault."""
+    identity: str | None = None
+    """What the value points at."""
+    address: int | None = None
+    """Where in memory it was read from."""
+    now: int | None = None
+    """What that memory holds in the dump."""
+    now_identity: str | None = None
+    now_certainty: Certainty | None = None
+    """Of ``now``: inferred where the pointer to that memory was itself only read again."""
+    defined_at: int | None = None
+    """Address of the instruction that read it."""
+    absent: Mapping[str, Reason] = field(default_factory=dict)
+
+    @property
+    def disagrees(self) -> bool | None:
+        """Whether memory was changed between the fault and the dump.
+
+        None when the value at the fault or the memory is not known.
+        """
+        if self.value is None or self.now is None or self.certainty is Certainty.INFERRED:
+            return None
+        return self.value != self.now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """An instruction that computed a part of the expression."""
+
+    address: int | None
+    offset: int | None
+    """From the start of the function."""
+    instruction: str | None
+    """AT&T text; ``(%rdi on entry)`` for a parameter that no instruction copied first."""
+    expression: str | None
+    value: int | None = None
+    """At the fault."""
+    now: int | None = None
+    """What the memory it was read from holds in the dump."""
+    trapping: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """The faulting instruction explained; None carries its reason in ``absent``."""
+
+    ip: int | None
+    symbol: str | None
+    offset: int | None
+    """``ip`` minus the start of ``symbol``."""
+    size: int | None
+    """Size of ``symbol`` as the symbol table gives it."""
+    module: str | None
+    source: str | None
+    instruction: str | None
+    """AT&T text of the bytes in the dump."""
+    access: str | None
+    """``read``, ``write`` or ``exec``."""
+    address: int | None
+    """Address accessed: the CPU's, else computed from the registers."""
+    bad_register: str | None
+    """Register that held the bad value."""
+    expression: str | None
+    """C expression the instruction evaluated."""
+    null_or_bad: str | None
+    """The part of it whose value was bad."""
+    alternatives: tuple[str, ...]
+    """Other readings of the expression that fit, most plausible first."""
+    certainty: Certainty
+    """Of the expression: inferred where several fit, or a jump's target is unknown."""
+    diagnosis: Diagnosis
+    chain: tuple[Link, ...]
+    """Values from the function's parameter (or other root) to the bad one."""
+    steps: tuple[Step, ...]
+    memory_disagrees: bool | None
+    """A value differs from what its memory holds in the dump."""
+    registers: Mapping[str, int]
+    """At the fault, unsigned 64 bit."""
+    conflict: str | None
+    """The fault address is not what the registers give; nothing is then explained."""
+    absent: Mapping[str, Reason]
+    why: Mapping[str, str]
+    """Key of ``absent`` to one sentence."""

@@ -1,0 +1,54 @@
+"""Reads that say why they fail, and walks that end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from drgn import FaultError, Program
+
+from crashkit.errors import Reason, Unavailable
+
+T = TypeVar("T")
+
+U64_MAX = (1 << 64) - 1
+KERNEL_START = 0xFFFF_8000_0000_0000
+"""Lowest canonical kernel address (Documentation/arch/x86/x86_64/mm.rst, 4-level; the
+5-level half starts lower, at 0xff00_0000_0000_0000)."""
+KERNEL_START_5LEVEL = 0xFF00_0000_0000_0000
+
+
+def is_kernel_address(address: int) -> bool:
+    """Whether ``address`` (unsigned 64 bit) lies in the kernel half of either paging mode."""
+    return KERNEL_START_5LEVEL <= address <= U64_MAX
+
+
+def read_bytes(prog: Program, address: int, size: int, what: str = "") -> bytes:
+    """Read ``size`` bytes of kernel virtual memory.
+
+    :raises Unavailable: the page is not in the dump, or the address is not mapped
+    """
+    try:
+        return bytes(prog.read(address, size))
+    except FaultError as fault:
+        name = what or f"{size} bytes at {address:#x}"
+        raise Unavailable(name, Reason.NOT_IN_DUMP, f"{address:#x}: {fault}") from fault
+
+
+def read_u64(prog: Program, address: int, what: str = "") -> int:
+    """Read an unsigned 64-bit little-endian number.
+
+    :raises Unavailable: the page is not in the dump
+    """
+    return int.from_bytes(read_bytes(prog, address, 8, what), "little")
+
+
+def bounded(items: Iterable[T], limit: int, what: str) -> Iterator[T]:
+    """Yield at most ``limit`` items of a walk over hostile memory.
+
+    :raises Unavailable: reason ``budget`` when there is one item more than ``limit``
+    """
+    for number, item in enumerate(items):
+        if number >= limit:
+            raise Unavailable(what, Reason.BUDGET, f"more than {limit} entries")
+        yield item

@@ -1,0 +1,104 @@
+"""The text report: a pure function of the report document."""
+
+from __future__ import annotations
+
+from crashkit.report.bt import register_rows
+from crashkit.report.columns import WIDTH, labelled, wrap
+from crashkit.report.escape import safe_tree
+from crashkit.report.parts import Json
+from crashkit.report.text_banner import banner, short_banner
+from crashkit.report.text_evidence import evidence_block, history_block
+from crashkit.report.text_fault import fault_block, step_lines
+from crashkit.report.text_head import fix_lines, match_line, title_line, what
+from crashkit.report.text_open import next_lines, search_line, standing_out
+from crashkit.report.text_packet import packet_block
+from crashkit.report.text_stack import stack_block
+
+
+def render_text(document: Json, verbose: int = 0) -> str:
+    """Render the report document as text.
+
+    :param verbose: 1 adds values and inlined frames, 2 all frames and the arguments' proofs
+    """
+    document = safe_tree(document)
+    leading = [f for f in document["findings"] if f["verdict"] != "refuted"]
+    blocks = [[title_line(document)]]
+    if leading:
+        blocks += _explained(document, leading, verbose)
+    else:
+        blocks += _unexplained(document, verbose)
+    blocks.append(_lacks(document))
+    blocks.append([f"ERROR  {error}" for error in document["errors"]])
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _refuted(document: Json) -> list[str]:
+    return [
+        line
+        for finding in document["findings"]
+        if finding["verdict"] == "refuted"
+        for line in match_line(finding)
+    ]
+
+
+def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[str]]:
+    first, *others = leading
+    head = [*what(document, first), *match_line(first), *fix_lines(first)]
+    head += [line for finding in others for line in match_line(finding)]
+    blocks = [head + _refuted(document), banner(document)]
+    if document["fault"]:
+        blocks.append(fault_block(document["fault"]))
+        if not document["frames"] and document["fault"]["registers"]:
+            rows = register_rows(document["fault"]["registers"])
+            blocks.append(["REGISTERS (as the kernel printed them)", *rows])
+    blocks += [evidence_block(first, verbose), history_block(first)]
+    for finding in others:
+        heading = match_line(finding)
+        blocks += [[*heading, *fix_lines(finding), *evidence_block(finding, verbose)]]
+    blocks.append([*stack_block(document, verbose), *packet_block(document)])
+    settle = [f"{finding['recipe']}: " * (len(leading) > 1) + entry
+              for finding in leading for entry in finding["to_settle"]]  # fmt: skip
+    if settle:
+        blocks.append(wrap("; ".join(settle), WIDTH, " " * 11, "TO SETTLE  "))
+    return blocks
+
+
+def _unexplained(document: Json, verbose: int) -> list[list[str]]:
+    fault = document["fault"]
+    head = [*what(document, None), *_refuted(document)]
+    head += _no_match(document) + standing_out(document)
+    full = fault is None or verbose > 0
+    blocks = [head, banner(document) if full else short_banner(document)]
+    stack = [*(step_lines(fault) if fault else []), *stack_block(document, verbose)]
+    blocks.append(stack + packet_block(document))
+    if fault and not document["frames"] and fault["registers"]:
+        blocks.append(
+            ["REGISTERS (as the kernel printed them)", *register_rows(fault["registers"])]
+        )
+    if document["log_excerpt"]:
+        blocks.append(["LOG", *(f"  {line}"[:WIDTH] for line in document["log_excerpt"])])
+    blocks.append([*next_lines(document), *search_line(document)])
+    return blocks
+
+
+def _no_match(document: Json) -> list[str]:
+    words = f"no signature fits ({_tried(document)}).  Not explained."
+    if document["panic"]["intentional"]:
+        words = f"none needed: intentional.  ({_tried(document)})"
+    return labelled("" if _refuted(document) else "MATCH", [words])
+
+
+def _tried(document: Json) -> str:
+    tried = document["recipes_tried"]
+    if not tried:
+        return "no recipes were run"
+    return f"tried: {', '.join(tried)}" if len(tried) <= 3 else f"tried: {len(tried)} recipes"
+
+
+def _lacks(document: Json) -> list[str]:
+    lines: list[str] = []
+    for entry in document["limits"]:
+        remedy = f"; {entry['remedy']}" if entry["remedy"] else ""
+        words = f"{entry['what']} ({entry['reason']}){remedy}"
+        lines += wrap(words, WIDTH, " " * 7, " " * 7 if lines else "LACKS  ")
+    return lines

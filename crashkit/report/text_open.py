@@ -1,0 +1,105 @@
+"""What report B offers instead of an explanation: what stands out, what to look at next."""
+
+from __future__ import annotations
+
+from crashkit.report.columns import WIDTH, bare, wrap
+from crashkit.report.parts import Json
+from crashkit.report.text_head import bad_link
+
+_OUTSIDE = {"O": "out-of-tree", "P": "proprietary", "E": "unsigned", "F": "forced"}
+_NO_POISON = ("err-ptr", "container-of-null", "user-pointer", "one-bit-off", "ascii")
+_SEARCHED = 5
+
+
+def standing_out(document: Json) -> list[str]:
+    """Number what is unusual in this crash, then say what it is not."""
+    found = [*_from_fault(document["fault"]), *_from_frames(document), *_from_panic(document)]
+    lines: list[str] = []
+    for number, words in enumerate(found, 1):
+        lines += wrap(words, WIDTH, "    ", f"{number:2}  ")
+    excluded = _excluded(document["fault"])
+    if excluded:
+        lines += wrap("; ".join(excluded), WIDTH, " " * 7, "NOT    ")
+    for key in ("expression", "null_or_bad", "instruction"):
+        if document["fault"] and key in document["fault"]["why"]:
+            lines += wrap(document["fault"]["why"][key], WIDTH, " " * 7, "OPEN   ")
+            break
+    return lines
+
+
+def _from_fault(fault: Json | None) -> list[str]:
+    if fault is None:
+        return []
+    found = []
+    link = bad_link(fault)
+    if link and link["now"] is not None and link["now"] != link["value"]:
+        found.append(
+            f"{link['expression']}: {bare(link['value'])} then, {bare(link['now'])} now: another"
+            " CPU wrote it between fault and dump ~"
+        )
+    if fault["diagnosis"]["kind"] != "null" and fault["expression"]:
+        found.append(fault["diagnosis"]["statement"])
+    if fault["alternatives"]:
+        found.append("the expression may also be " + "; ".join(fault["alternatives"]))
+    return found
+
+
+def _from_frames(document: Json) -> list[str]:
+    conflicts = [
+        f"{frame['function']}: {argument['name']}: {argument['conflict']}"
+        for frame in document["frames"]
+        for argument in frame["arguments"]
+        if argument["conflict"]
+    ]
+    return conflicts[:4]
+
+
+def _from_panic(document: Json) -> list[str]:
+    found = []
+    outside = [_OUTSIDE[t] for t in document["target"]["taint"] or () if t in _OUTSIDE]
+    if outside:
+        found.append(f"third-party code is loaded ({', '.join(outside)} module)")
+    earlier = document["panic"]["earlier"]
+    if earlier:
+        found.append(f"{len(earlier)} report(s) before it in the log: {earlier[0]['title']}")
+    return found
+
+
+def _excluded(fault: Json | None) -> list[str]:
+    if fault is None:
+        return []
+    found = []
+    link = bad_link(fault)
+    then, now = (link["value"], link["now"]) if link else (None, None)
+    if then is not None and now is not None:
+        bits = (int(then, 16) ^ int(now, 16)).bit_count()
+        if bits > 1:
+            found.append(f"bit flip ({bits} bits differ)")
+    if then not in (None, "0x0") and fault["diagnosis"]["kind"] in _NO_POISON:
+        found.append("poison")
+    return found
+
+
+def next_lines(document: Json) -> list[str]:
+    """Commands for crash that look at what the report could not settle."""
+    fault = document["fault"]
+    commands = []
+    for link in fault["chain"] if fault else ():
+        ctype, value = link["ctype"] or "", link["value"]
+        if ctype.startswith("struct ") and ctype.endswith("*") and value not in (None, "0x0"):
+            commands += [f"{ctype.rstrip(' *')} {bare(value)}", f"kmem {bare(value)}"]
+            break
+    commands.append("bt -a" if fault else "bt; log")
+    if fault and fault["symbol"]:
+        commands.append(f"dis -l {fault['symbol']}")
+    return wrap("; ".join(commands), WIDTH, " " * 14, "NEXT   crash> ")
+
+
+def search_line(document: Json) -> list[str]:
+    """Names to search for: the faulting function and its callers."""
+    frames = [f for f in document["frames"] if not f["inlined"] and f["function"]]
+    start = next((n for n, frame in enumerate(frames) if frame["interrupted"]), None)
+    if start is None:
+        return []
+    names = [frame["function"] for frame in frames[start : start + _SEARCHED]]
+    return wrap(" ".join(names), WIDTH, " " * 7, "SEARCH ")

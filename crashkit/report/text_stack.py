@@ -1,0 +1,115 @@
+"""The STACK block: crash's frame numbers, RIP where the fault is, arguments beside."""
+
+from __future__ import annotations
+
+from crashkit.report.columns import WIDTH, bare, wrap
+from crashkit.report.parts import Json
+from crashkit.report.text_fault import place
+
+_PLACE = 46
+_SHOWN = 8
+"""Frames from the fault outward that get a row of their own unless asked for all."""
+
+
+def stack_block(document: Json, verbose: int = 0) -> list[str]:
+    """The block with its heading; the panic path and the far callers folded."""
+    frames = [f for f in document["frames"] if verbose or not f["inlined"]]
+    if not frames:
+        return ["STACK  not available" + _why(document)]
+    start = _first_shown(frames, document["fault"])
+    rows = frames[start:] if verbose > 1 else frames[start : start + _SHOWN]
+    rest = frames[start + len(rows) :]
+    heading = "STACK"
+    if start:
+        heading += f"  ({_span(frames[:start])}: {_ends(frames[:start])})"
+    lines = [heading]
+    for frame in rows:
+        lines += frame_lines(frame, verbose)
+    if rest:
+        names = ", ".join(frame["function"] or bare(frame["pc"]) for frame in rest)
+        lines += wrap(f"{_span(rest)} {names}   (-vv)", WIDTH, " " * 7, "  ...  ")
+    return lines
+
+
+def _first_shown(frames: list[Json], fault: Json | None) -> int:
+    # The faulting frame; without one the frame that called panic(), else the innermost.
+    for number, frame in enumerate(frames):
+        if fault is not None and frame["interrupted"] and frame["pc"] == fault["ip"]:
+            return number
+    if fault is None:
+        for number, frame in enumerate(frames):
+            if frame["function"] in ("panic", "vpanic"):
+                return number
+    return 0
+
+
+def _why(document: Json) -> str:
+    stack = [entry for entry in document["limits"] if "stack" in entry["what"]]
+    return f": {stack[0]['reason']}, {stack[0]['what']}" if stack else ""
+
+
+def _span(frames: list[Json]) -> str:
+    first, last = frames[0]["index"], frames[-1]["index"]
+    return f"#{first}" if first == last else f"#{first}-#{last}"
+
+
+def _ends(frames: list[Json]) -> str:
+    names = [frame["function"] or bare(frame["pc"]) for frame in frames]
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} ... {names[-1]}"
+
+
+def frame_lines(frame: Json, verbose: int = 0) -> list[str]:
+    """One frame: number, place, source, and the arguments that were recovered."""
+    number = "RIP" if frame["interrupted"] else f"#{frame['index']}"
+    where = place(frame["function"], frame["offset"], frame["module"], None)
+    if frame["function"] is None:
+        where = bare(frame["pc"])
+    tail = "  [inlined]" if frame["inlined"] else ""
+    head = f"  {number:<4} {where}{tail}"
+    shown = "  ".join(arguments(frame, lost=bool(verbose), pointers=True, named=bool(verbose)))
+    if frame["source"]:
+        shown = f"{frame['source']}  {shown}" if shown else frame["source"]
+    if not shown:
+        return [head]
+    width = max(_PLACE + 6, len(head) + 2)
+    lines = wrap(shown, WIDTH, " " * (_PLACE + 6), head.ljust(width))
+    return [*lines, *(_proofs(frame) if verbose > 1 else [])]
+
+
+def arguments(frame: Json, *, lost: bool, pointers: bool, named: bool) -> list[str]:
+    """The arguments of a frame as ``name=value``, inferred ones marked ``~``.
+
+    :param lost: add those that cannot be had, as ``name=?``
+    :param pointers: add of the lost ones at least the pointers
+    :param named: say what the values point at
+    """
+    known = [
+        f"{a['name']}={_written(a)}{'~' if a['certainty'] == 'inferred' else ''}"
+        + (f" ({a['identity']})" if a["identity"] and named else "")
+        for a in frame["arguments"]
+    ]
+    return known + [
+        f"{missing['name']}=?"
+        for missing in frame["missing"]
+        if lost or (pointers and missing["ctype"].endswith("*"))
+    ]
+
+
+def _written(argument: Json) -> str:
+    number = int(argument["value"], 16)
+    pointer = argument["ctype"].rstrip().endswith("*")
+    return bare(argument["value"]) if pointer or number > 0xFFFF_FFFF else str(number)
+
+
+def _proofs(frame: Json) -> list[str]:
+    lines: list[str] = []
+    for argument in frame["arguments"]:
+        origins = ", ".join([argument["origin"], *argument["corroborated_by"]])
+        words = f"{argument['name']}: {argument['how']}  [{origins}]"
+        lines += wrap(words, WIDTH, " " * 13, " " * 11)
+    lost: dict[str, list[str]] = {}
+    for missing in frame["missing"]:
+        lost.setdefault(missing["reason"], []).append(missing["name"])
+    for reason, names in lost.items():
+        lines += wrap(f"{', '.join(names)}: {reason}", WIDTH, " " * 13, " " * 11)
+    return lines

@@ -1,0 +1,12 @@
+"""Names and types of a dump: kallsyms, BTF, ORC, and debug files that match."""
+
+from crashkit.symbols.lookup import (
+    ModuleRange,
+    SymbolAt,
+    find_symbol,
+    in_kernel_text,
+    module_at,
+    symbol_at,
+)
+
+__all__ = ["ModuleRange", "SymbolAt", "find_symbol", "in_kernel_text", "module_at", "symbol_at"]

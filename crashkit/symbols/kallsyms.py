@@ -1,0 +1,59 @@
+"""Symbols of the running kernel as it names them itself: kallsyms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from drgn import FaultError, Object, Program, Symbol, SymbolIndex
+from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms, module_kallsyms
+
+from crashkit.errors import Reason, Unavailable
+
+SymbolFinder = Callable[[Program, str | None, int | None, bool], Sequence[Symbol]]
+
+# Per-CPU symbols are offsets from 0 up to 6.12 (no longer in 6.18); a small integer is
+# no symbol, so look-ups by address below 1 MiB find nothing.
+_LOWEST_ADDRESS = 1 << 20
+
+
+def load_vmlinux(prog: Program) -> SymbolFinder:
+    """Load the built-in kallsyms of the core kernel.
+
+    VMCOREINFO says where they are since Linux 6.0 (f09bddbd8661, "vmcoreinfo: add
+    kallsyms_num_syms symbol").
+
+    :raises Unavailable: VMCOREINFO does not name them, or they cannot be read
+    """
+    try:
+        index = load_vmlinux_kallsyms(prog)
+    except FaultError as fault:
+        raise Unavailable("kallsyms", Reason.NOT_IN_DUMP, str(fault)) from fault
+    except (LookupError, ValueError) as error:
+        detail = f"VMCOREINFO does not describe them: {error}"
+        raise Unavailable("kallsyms", Reason.NO_DEBUGINFO, detail) from error
+    return _guarded(index)
+
+
+def _guarded(index: SymbolIndex) -> SymbolFinder:
+    def find(prog: Program, name: str | None, address: int | None, one: bool) -> Sequence[Symbol]:
+        if address is not None and address < _LOWEST_ADDRESS:
+            return []
+        return list(index(prog, name, address, one))
+
+    return find
+
+
+def load_modules(modules: Sequence[Object]) -> tuple[SymbolFinder, list[tuple[str, str]]]:
+    """Load the symbols of loaded modules (``struct module *`` each).
+
+    :returns: one finder, and (module, why) for those that could not be read
+    """
+    symbols: list[Symbol] = []
+    failed: list[tuple[str, str]] = []
+    for module in modules:
+        name = module.name.string_().decode("ascii", "backslashreplace")
+        try:
+            symbols += [s for s in module_kallsyms(module) if s.name and s.address]
+        except (FaultError, LookupError, ValueError) as error:
+            failed.append((name, str(error)))
+    return SymbolIndex(symbols), failed

@@ -1,0 +1,16 @@
+"""What is read from a dump file before drgn is asked, and opening it.
+
+:func:`identify` tells the format and what the headers say; :func:`open_program`
+gives the :class:`drgn.Program`. The only package that knows file formats.
+"""
+
+from __future__ import annotations
+
+from crashkit.target.facts import Target
+from crashkit.target.foreign import is_symbol_file
+from crashkit.target.identification import identify
+from crashkit.target.opening import open_program
+from crashkit.target.places import find_log
+from crashkit.target.vmcoreinfo import VmcoreInfo
+
+__all__ = ["Target", "VmcoreInfo", "find_log", "identify", "is_symbol_file", "open_program"]

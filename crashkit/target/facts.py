@@ -1,0 +1,45 @@
+"""Target: what a dump file says of itself before drgn is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crashkit.target.vmcoreinfo import VmcoreInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Facts read from the file's own headers; what is not known is None."""
+
+    path: str
+    """The file itself, also when a directory was given."""
+    format: str
+    """``elf elf-flattened kdump kdump-flattened kdump-split text``."""
+    compression: str | None = None
+    """``none zlib lzo snappy zstd mixed``; None for text."""
+    arch: str | None = None
+    """``x86_64``; None for text."""
+    release: str | None = None
+    """VMCOREINFO ``OSRELEASE``, escaped."""
+    build_id: str | None = None
+    """VMCOREINFO ``BUILD-ID``, lower-case hex."""
+    crash_time: int | None = None
+    """Unix seconds: VMCOREINFO ``CRASHTIME``, else the time stamp of a kdump header."""
+    dump_level: int | None = None
+    """``makedumpfile -d`` of a kdump file; an ELF file does not record it."""
+    truncated: bool = False
+    """Part of the dump is lost: the file is cut, was never finished, or pages are garbled."""
+    missing_bytes: int = 0
+    """At least so many bytes are missing at the end of the file."""
+    vmcoreinfo: VmcoreInfo = field(default_factory=VmcoreInfo)
+    """VMCOREINFO as a mapping with typed look-ups; empty for text."""
+    nodename: str | None = None
+    """``utsname.nodename`` of a kdump header, escaped."""
+    version: str | None = None
+    """``utsname.version`` of a kdump header (``#1 SMP ...``), escaped."""
+    machine: str | None = None
+    """``utsname.machine`` of a kdump header, escaped."""
+    cpus: int | None = None
+    """Number of CPUs whose registers (NT_PRSTATUS notes) are in the dump."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for the person who reads the report."""

@@ -1,0 +1,95 @@
+"""ELF notes of a dump: which CPUs, which VMCOREINFO, who made it.
+
+Source: elf(5); include/uapi/linux/elf.h; QEMU's ELF and kdump files carry one
+note named ``QEMU`` per CPU besides ``CORE``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crashkit.target.vmcoreinfo import escape
+
+MAX_NOTES = 1 << 17
+MAX_BYTES = 64 << 20
+"""A PRSTATUS note takes 356 bytes: room for more CPUs than any machine has."""
+
+NT_PRSTATUS = 1
+NT_PRPSINFO = 3
+NT_AUXV = 6
+NT_FILE = 0x46494C45
+_USER_NOTES = frozenset({NT_AUXV, NT_FILE})
+
+# Offset and size of pr_fname in the 64-bit struct elf_prpsinfo (include/linux/elfcore.h).
+_PR_FNAME = slice(40, 56)
+
+_HEADER = struct.Struct("<III")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """What a note segment holds."""
+
+    cpus: int = 0
+    """Number of NT_PRSTATUS notes."""
+    vmcoreinfo: bytes | None = None
+    """Contents of the VMCOREINFO note."""
+    from_qemu: bool = False
+    """A note of QEMU is there."""
+    from_xen: bool = False
+    """A note of Xen is there."""
+    user_process: bool = False
+    """NT_AUXV or NT_FILE: notes only a user-space core has."""
+    command: str | None = None
+    """Name of the program in NT_PRPSINFO, escaped."""
+
+
+def for_each_note(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield (owner, type, contents); stops where a size does not fit."""
+    place = 0
+    for _ in range(MAX_NOTES):
+        if place + _HEADER.size > len(data):
+            return
+        name_size, size, kind = _HEADER.unpack_from(data, place)
+        name_at = place + _HEADER.size
+        contents_at = name_at + _aligned(name_size)
+        place = contents_at + _aligned(size)
+        if contents_at + size > len(data):
+            return
+        yield (
+            data[name_at : name_at + name_size].rstrip(b"\0"),
+            kind,
+            data[contents_at : contents_at + size],
+        )
+
+
+def read_notes(data: bytes) -> Notes:
+    """Sum up a note segment (at most ``MAX_BYTES`` of it)."""
+    cpus = 0
+    owners = set()
+    vmcoreinfo = command = None
+    user_process = False
+    for owner, kind, contents in for_each_note(data[:MAX_BYTES]):
+        owners.add(owner)
+        if owner == b"VMCOREINFO":
+            vmcoreinfo = contents
+        elif owner == b"CORE" and kind == NT_PRSTATUS:
+            cpus += 1
+        elif owner == b"CORE" and kind == NT_PRPSINFO:
+            command = escape(contents[_PR_FNAME].split(b"\0", 1)[0]) or None
+        elif owner == b"CORE" and kind in _USER_NOTES:
+            user_process = True
+    return Notes(
+        cpus=cpus,
+        vmcoreinfo=vmcoreinfo,
+        from_qemu=b"QEMU" in owners,
+        from_xen=b"Xen" in owners,
+        user_process=user_process,
+        command=command,
+    )
+
+
+def _aligned(size: int) -> int:
+    return (size + 3) & ~3

@@ -1,0 +1,86 @@
+"""Crash a kernel in QEMU and keep its vmcore: ``python3 samples/lab SCENARIO -o FOLDER``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from driver.dumps import METHODS, Method
+from driver.errors import LabError
+from driver.kernels import SERIES, Kernel, debian_kernel, debuginfo
+from driver.make import Request, make
+from driver.scenarios import SCENARIOS
+from kernel.build import SMALL, small_kernel
+from race.scenario import CLASH
+
+ALL = {scenario.name: scenario for scenario in (*SCENARIOS, CLASH)}
+DUMPS = {method.name: method for method in METHODS}
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    arguments = _parser().parse_args()
+    try:
+        if arguments.list:
+            _print_lists()
+        elif arguments.scenario == "debuginfo":
+            print(debuginfo(arguments.kernel))
+        else:
+            for folder in make(_request(arguments)):
+                print(folder)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="samples/lab", description=__doc__)
+    parser.add_argument("scenario", nargs="?", choices=[*ALL, "debuginfo"])
+    parser.add_argument("--list", action="store_true", help="list scenarios and dump methods")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="folder for vmcore, console.txt, made.json"
+    )
+    parser.add_argument("--kernel", choices=(*SERIES, SMALL), default="6.1", help="kernel")
+    parser.add_argument("--paging", type=int, choices=(4, 5), default=4, help="levels of paging")
+    parser.add_argument("--memory", type=int, help="guest memory in MiB")
+    parser.add_argument("--deadline", type=float, default=180.0, help="seconds for the guest")
+    parser.add_argument(
+        "--dump", type=_methods, default="qemu-elf", metavar="METHOD[,METHOD…]", help="see --list"
+    )
+    return parser
+
+
+def _methods(text: str) -> tuple[Method, ...]:
+    unknown = [name for name in text.split(",") if name not in DUMPS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(DUMPS)}")
+    return tuple(DUMPS[name] for name in text.split(","))
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    if arguments.scenario is None:
+        raise LabError("name a scenario; --list shows them")
+    return Request(
+        scenario=ALL[arguments.scenario],
+        kernel=_kernel(arguments.kernel),
+        methods=arguments.dump,
+        output=arguments.output or Path(f"{arguments.scenario}-{arguments.kernel}"),
+        paging=arguments.paging,
+        memory=arguments.memory,
+        deadline=arguments.deadline,
+    )
+
+
+def _kernel(name: str) -> Kernel:
+    return small_kernel() if name == SMALL else debian_kernel(name)
+
+
+def _print_lists() -> None:
+    for title, table in (("Scenarios", ALL), ("Dump methods", DUMPS)):
+        print(f"{title}:")
+        for row in table.values():
+            print(f"  {row.name:<25} {row.summary}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

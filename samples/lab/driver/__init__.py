@@ -1,0 +1,1 @@
+"""Make real kernel crashes in QEMU from Debian packages and bring out the vmcore."""

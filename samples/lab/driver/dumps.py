@@ -1,0 +1,111 @@
+"""The ways to bring out a dump, and the tools that rewrite one."""
+
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from driver.errors import LabError
+from driver.makedumpfile import fetch_makedumpfile
+from driver.recompress import recompress_snappy
+
+# struct makedumpfile_header and makedumpfile_data_header in makedumpfile's makedumpfile.h.
+FLAT_HEADER_SIZE = 4096
+FLAT_RECORD = struct.Struct(">qq")
+FLAT_END = -1
+DISK_SIZE = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way to bring out a dump."""
+
+    #: Name on the command line.
+    name: str
+    #: How the dump comes about, in one line.
+    summary: str
+    #: Options of makedumpfile in the capture kernel; None for QEMU's own dump.
+    options: str | None = None
+    #: Whether the file stays in the flattened form in which the capture kernel writes it.
+    flat: bool = False
+    #: Whether the pages are recompressed with snappy, which no Debian makedumpfile can do.
+    snappy: bool = False
+
+    @property
+    def is_kexec(self) -> bool:
+        """Whether the crashed guest's capture kernel writes the dump."""
+        return self.options is not None
+
+
+METHODS = (
+    Method(name="qemu-elf", summary="QEMU writes all memory as an ELF core"),
+    Method(name="kdump-zlib", summary="kexec, makedumpfile -c -d 31", options="-c -d 31"),
+    Method(name="kdump-zstd", summary="kexec, makedumpfile -z -d 31", options="-z -d 31"),
+    Method(name="kdump-lzo", summary="kexec, makedumpfile -l -d 31", options="-l -d 31"),
+    Method(
+        name="kdump-flat",
+        summary="kexec, makedumpfile -F -c -d 31, left flattened",
+        options="-c -d 31",
+        flat=True,
+    ),
+    Method(name="kdump-elf", summary="kexec, makedumpfile -E -d 31", options="-E -d 31"),
+    Method(
+        name="kdump-snappy",
+        summary="kdump-zlib, its pages recompressed on the host",
+        options="-c -d 31",
+        snappy=True,
+    ),
+)
+
+
+def new_disk(path: Path) -> Path:
+    """Make an empty disk for the capture kernel to write one dump to."""
+    with path.open("wb") as file:
+        file.truncate(DISK_SIZE)
+    return path
+
+
+def save(method: Method, raw: Path, path: Path) -> None:
+    """Bring what the guest left in *raw* into the form of *method*, as *path*.
+
+    :param raw: QEMU's dump, or a disk that starts with a flattened dump
+    :raises LabError: the flattened dump has no end
+    """
+    path.unlink(missing_ok=True)
+    if not method.is_kexec:
+        shutil.move(raw, path)
+        path.chmod(0o644)
+        return
+    end = flat_end(raw)
+    if method.flat:
+        _copy_start(raw, path, end)
+        return
+    with raw.open("rb") as disk:
+        fetch_makedumpfile().run("-R", path, stdin=disk)
+    path.chmod(0o644)
+    if method.snappy:
+        recompress_snappy(path)
+
+
+def flat_end(disk: Path) -> int:
+    """Return the size in bytes of the flattened dump at the start of *disk*.
+
+    :raises LabError: it has no end record
+    """
+    position = FLAT_HEADER_SIZE
+    with disk.open("rb") as file:
+        while True:
+            file.seek(position)
+            offset, size = FLAT_RECORD.unpack(file.read(FLAT_RECORD.size))
+            position += FLAT_RECORD.size
+            if offset == size == FLAT_END:
+                return position
+            if size <= 0 or position + size > DISK_SIZE:
+                raise LabError(f"the flattened dump is cut off after {position} bytes")
+            position += size
+
+
+def _copy_start(source: Path, target: Path, size: int) -> None:
+    shutil.copyfile(source, target)
+    with target.open("r+b") as file:
+        file.truncate(size)

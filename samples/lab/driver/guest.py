@@ -1,0 +1,158 @@
+"""Run one QEMU guest until its kernel has crashed, and bring out its memory.
+
+Guests run one at a time (see :data:`WAIT_S`), each with a deadline.
+"""
+
+import json
+import re
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from driver.archive import cache_folder
+from driver.errors import GuestError, LabError
+from driver.kernels import Kernel
+from driver.lock import locked
+
+QEMU = "qemu-system-x86_64"
+#: Seconds to wait for another guest to end before giving up.
+WAIT_S = 1800.0
+# The last line of panic(); what comes after it is a machine that does nothing.
+PANICKED = re.compile(r"---\[ end Kernel panic")
+# What scripts and modules print when a step fails.
+FAILED = re.compile(r"lab: failed: .*")
+CONSOLE_TAIL = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A guest to boot."""
+
+    #: The kernel to boot.
+    kernel: Kernel
+    #: The initramfs, as a cpio archive.
+    initramfs: bytes
+    #: Words added to the kernel's command line.
+    arguments: tuple[str, ...] = ()
+    #: Guest memory in MiB.
+    memory: int = 160
+    #: Number of CPUs.
+    cpus: int = 2
+    #: Levels of paging, 4 or 5.
+    paging: int = 4
+    #: Empty raw NVMe disks, in the order of /dev/nvme0n1, /dev/nvme1n1, …
+    disks: tuple[Path, ...] = ()
+    #: Seconds from power-on to the end.
+    deadline: float = 180.0
+
+
+class Guest:
+    """A running guest."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, end: float) -> None:
+        self._process = process
+        self._monitor = folder / "qmp"
+        self._console = folder / "console"
+        self._end = end
+
+    def console(self) -> str:
+        """What the guest has printed so far."""
+        if not self._console.exists():
+            return ""
+        return self._console.read_bytes().decode(errors="replace").replace("\r", "")
+
+    def wait_for_panic(self) -> None:
+        """Return when the kernel has panicked.
+
+        :raises GuestError: the guest ended, reported a failure or met its deadline before that
+        """
+        self._wait(lambda: PANICKED.search(self.console()) is not None, "panic")
+
+    def wait_for_end(self) -> None:
+        """Return when the guest has switched itself off.
+
+        :raises GuestError: the guest reported a failure or met its deadline before that
+        """
+        self._wait(lambda: self._process.poll() is not None, "end")
+
+    def dump_memory(self, path: Path) -> None:
+        """Write the guest's memory and registers to *path* as an ELF core dump."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(max(1.0, self._end - time.monotonic()))
+            monitor.connect(str(self._monitor))
+            with monitor.makefile("rw") as stream:
+                json.loads(stream.readline())
+                _command(stream, "qmp_capabilities")
+                _command(stream, "stop")
+                target = {"paging": False, "protocol": f"file:{path.resolve()}"}
+                _command(stream, "dump-guest-memory", target)
+
+    def _wait(self, is_over: Callable[[], bool], what: str) -> None:
+        while not is_over():
+            failed = FAILED.search(self.console())
+            if failed:
+                raise GuestError(f"the guest stopped: {failed[0]}\n{tail(self.console())}")
+            if self._process.poll() is not None:
+                raise GuestError(f"the guest ended without a {what}:\n{tail(self.console())}")
+            if time.monotonic() > self._end:
+                raise GuestError(f"no {what} before the deadline:\n{tail(self.console())}")
+            time.sleep(0.1)
+
+
+@contextmanager
+def boot(machine: Machine) -> Iterator[Guest]:
+    """Boot *machine*, alone; it is killed when the block is left."""
+    with (
+        locked(cache_folder() / "guest.lock", wait=WAIT_S),
+        tempfile.TemporaryDirectory(prefix="crashkit-lab-") as name,
+    ):
+        folder = Path(name)
+        (folder / "initramfs").write_bytes(machine.initramfs)
+        with (folder / "qemu.log").open("wb") as log:
+            process = subprocess.Popen(
+                _command_line(machine, folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        try:
+            yield Guest(process, folder, time.monotonic() + machine.deadline)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def tail(console: str) -> str:
+    """Return the last lines of *console*."""
+    return "\n".join(console.splitlines()[-CONSOLE_TAIL:])
+
+
+def _command_line(machine: Machine, folder: Path) -> list[str]:
+    arguments = ("console=ttyS0", "panic=0", "oops=panic", *machine.arguments)
+    words: list[str] = [QEMU, "-accel", "tcg,thread=multi", "-machine", "q35", "-nodefaults"]
+    words += ["-display", "none", "-vga", "none", "-no-reboot", "-device", "vmcoreinfo"]
+    words += ["-cpu", "max,la57=off" if machine.paging == 4 else "max"]
+    words += ["-m", str(machine.memory), "-smp", str(machine.cpus)]
+    words += ["-serial", f"file:{folder / 'console'}"]
+    words += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
+    words += ["-kernel", str(machine.kernel.image), "-initrd", str(folder / "initramfs")]
+    words += ["-append", " ".join(arguments)]
+    for number, disk in enumerate(machine.disks):
+        words += ["-drive", f"file={disk},format=raw,if=none,cache=unsafe,id=disk{number}"]
+        words += ["-device", f"nvme,serial=lab{number},drive=disk{number}"]
+    return words
+
+
+def _command(stream: TextIO, name: str, arguments: object = None) -> None:
+    request = {"execute": name} | ({"arguments": arguments} if arguments else {})
+    stream.write(json.dumps(request) + "\n")
+    stream.flush()
+    while True:
+        answer = json.loads(stream.readline())
+        if "error" in answer:
+            raise LabError(f"QEMU refused {name}: {answer['error']['desc']}")
+        if "return" in answer:
+            return

@@ -1,0 +1,144 @@
+"""Make the dumps of one scenario: boot, crash, bring out, check, record."""
+
+import re
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from driver.archive import cache_folder
+from driver.dumps import Method, new_disk, save
+from driver.errors import GuestError, LabError
+from driver.guest import WAIT_S, Machine, boot, tail
+from driver.image import add_capture, scenario_image
+from driver.kernels import Kernel
+from driver.lock import locked
+from driver.makedumpfile import UNKNOWN_KERNEL, fetch_makedumpfile
+from driver.record import write_record
+from driver.scenarios import Scenario
+
+CRASHKERNEL_MB = 96
+MEMORY_MB = 160
+# With less, the place that KASLR gives the kernel may leave no room for the capture kernel.
+KEXEC_MEMORY_MB = 384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    #: The crash to make.
+    scenario: Scenario
+    #: The kernel to crash.
+    kernel: Kernel
+    #: How to bring out the dump: one of QEMU's, or any number by kexec.
+    methods: tuple[Method, ...]
+    #: Folder for the results; with several methods, each has a folder in it.
+    output: Path
+    #: Levels of paging, 4 or 5.
+    paging: int = 4
+    #: Guest memory in MiB; None for what the method needs.
+    memory: int | None = None
+    #: Seconds until the guest is given up.
+    deadline: float = 180.0
+
+
+def make(request: Request) -> list[Path]:
+    """Make the dumps; return the folders they are in.
+
+    :raises GuestError: the guest did not crash as the scenario expects
+    """
+    kexec = [method for method in request.methods if method.is_kexec]
+    if kexec and len(kexec) < len(request.methods):
+        raise LabError("QEMU's own dump and those by kexec need a crash each: ask for them apart")
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="crashkit-lab-") as name:
+        raw, console = _crash_at_last(request, Path(name))
+        seconds = round(time.monotonic() - start, 1)
+        return [_save(request, method, raw, console, seconds) for method in request.methods]
+
+
+def check_console(scenario: Scenario, console: str) -> None:
+    """Check that *console* shows the texts which *scenario* expects, in their order.
+
+    :raises GuestError: one is missing
+    """
+    position = 0
+    for pattern in scenario.expected:
+        found = re.compile(pattern, re.MULTILINE).search(console, position)
+        if found is None:
+            raise GuestError(f"the console does not show {pattern!r}:\n{tail(console)}")
+        position = found.end()
+
+
+def _crash_at_last(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]:
+    for _ in range(request.scenario.tries - 1):
+        try:
+            return _crash(request, folder)
+        except GuestError as error:
+            print(f"lab: once more, since {error}", file=sys.stderr)
+    return _crash(request, folder)
+
+
+def _crash(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]:
+    dumps = list(dict.fromkeys(m.options for m in request.methods if m.options))
+    disks = [new_disk(folder / f"disk{number}") for number in range(len(dumps))]
+    memory = folder / "memory"
+    # What goes into a guest is built in folders that all runs share.
+    with locked(cache_folder() / "build.lock", wait=WAIT_S):
+        machine = _machine(request, dumps, tuple(disks))
+    with boot(machine) as guest:
+        if dumps:
+            guest.wait_for_end()
+        else:
+            guest.wait_for_panic()
+            guest.dump_memory(memory)
+        check_console(request.scenario, guest.console())
+        if UNKNOWN_KERNEL in guest.console():
+            raise LabError("makedumpfile does not know this kernel: take it from a later suite")
+        return dict(zip([None, *dumps], [memory, *disks], strict=True)), guest.console()
+
+
+def _machine(request: Request, dumps: list[str], disks: tuple[Path, ...]) -> Machine:
+    image = scenario_image(request.scenario, request.kernel)
+    arguments: tuple[str, ...] = ()
+    if dumps:
+        add_capture(image, request.kernel, dumps)
+        arguments = (f"crashkernel={CRASHKERNEL_MB}M",)
+    return Machine(
+        kernel=request.kernel,
+        initramfs=image.archive(),
+        arguments=arguments,
+        memory=_memory(request),
+        paging=request.paging,
+        cpus=request.scenario.cpus,
+        disks=disks,
+        deadline=request.deadline,
+    )
+
+
+def _memory(request: Request) -> int:
+    needed = KEXEC_MEMORY_MB if request.methods[0].is_kexec else MEMORY_MB
+    return request.memory or needed
+
+
+def _save(
+    request: Request, method: Method, raw: dict[str | None, Path], console: str, seconds: float
+) -> Path:
+    several = len(request.methods) > 1
+    folder = request.output / method.name if several else request.output
+    folder.mkdir(parents=True, exist_ok=True)
+    save(method, raw[method.options], folder / "vmcore")
+    (folder / "console.txt").write_text(console)
+    facts: dict[str, object] = {
+        "scenario": request.scenario.name,
+        "dump": method.name,
+        "makedumpfile": fetch_makedumpfile().version if method.is_kexec else None,
+        "cpus": request.scenario.cpus,
+        "memory_mb": _memory(request),
+        "paging": request.paging,
+        "seconds": seconds,
+    }
+    write_record(folder, request.kernel, facts)
+    return folder

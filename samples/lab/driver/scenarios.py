@@ -1,0 +1,114 @@
+"""The crashes that the lab can make on any of its kernels: one row each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from driver.archive import cache_folder
+from driver.kernels import Kernel, build_module
+
+GUEST = Path(__file__).resolve().parent.parent / "guest"
+NETFILTER = (
+    "veth",
+    "nf_conntrack_netlink",
+    "nfnetlink_queue",
+    "nf_tables",
+    "nft_ct",
+    "iptable_filter",
+    "iptable_nat",
+    "xt_conntrack",
+    "xt_connlimit",
+    "xt_NFQUEUE",
+    "xt_REDIRECT",
+    "ipt_REJECT",
+    "xt_length",
+    "xt_tcpudp",
+)
+SYSRQ = (
+    r"\b\d\d flow entries have been shown",
+    r"sysrq: Trigger a crash",
+    r"Kernel panic - not syncing: sysrq triggered",
+)
+NULL_READ = (
+    r"BUG: kernel NULL pointer dereference, address: 0{13}[0-9a-f]{3}$",
+    r"RIP: 0010:__nf_conntrack_eventmask_report\+\S+ \[nf_conntrack\]",
+    r"confirm_keeping_ct\+\S+ \[clash\]",
+    r"nfqnl_recv_verdict\+",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One way to crash a guest."""
+
+    #: Name on the command line.
+    name: str
+    #: What happens, in one line.
+    summary: str
+    #: Regular expressions that the console must match, one after the other.
+    expected: tuple[str, ...]
+    #: Modules of the kernel's own to load, with what they need.
+    modules: tuple[str, ...] = NETFILTER
+    #: Files for the guest, by their paths there; they replace what is there already. Among them
+    #: is ``/lab/scenario.sh``.
+    parts: Callable[[Kernel], dict[str, bytes]]
+    #: Number of CPUs.
+    cpus: int = 2
+    #: How many guests may end otherwise than expected before the lab gives up.
+    tries: int = 1
+
+
+def clash_parts(parameters: str = "") -> Callable[[Kernel], dict[str, bytes]]:
+    """Return what a scenario of clash.ko puts into its guest.
+
+    :param parameters: shell assignments that ``clash.sh`` reads
+    """
+
+    def parts(kernel: Kernel) -> dict[str, bytes]:
+        folder = cache_folder() / "modules" / kernel.release / "clash"
+        return {
+            "/lab/scenario.sh": (GUEST / "clash.sh").read_bytes(),
+            "/lab/parameters": parameters.encode(),
+            "/lab/clash.ko": build_module(kernel, GUEST / "clash.c", folder).read_bytes(),
+        }
+
+    return parts
+
+
+def sysrq_parts(_kernel: Kernel) -> dict[str, bytes]:
+    """Return what sysrq-panic puts into its guest."""
+    return {"/lab/scenario.sh": (GUEST / "sysrq-panic.sh").read_bytes()}
+
+
+SCENARIOS = (
+    Scenario(
+        name="sysrq-panic",
+        summary="a healthy system, crashed by hand: connections, queued packets, processes",
+        expected=SYSRQ,
+        parts=sysrq_parts,
+    ),
+    Scenario(
+        name="clash-stock",
+        summary="a clash of two UDP connections; the dropped nf_conn, in use again, is read",
+        expected=NULL_READ,
+        parts=clash_parts(),
+    ),
+    Scenario(
+        name="clash-lookalike",
+        summary="the same NULL read in the packet's own nf_conn, no clash; still NULL in the dump",
+        expected=NULL_READ,
+        parts=clash_parts("module='own=1 restore=0' traffic='talk udp'"),
+    ),
+    Scenario(
+        name="clash-lookalike-restored",
+        summary="as clash-lookalike, but another CPU has written ct_net before the dump",
+        expected=NULL_READ,
+        parts=clash_parts("module='own=1' traffic='talk udp'"),
+    ),
+    Scenario(
+        name="clash-lookalike-tcp",
+        summary="as clash-lookalike-restored, with TCP, whose clashes the kernel does not resolve",
+        expected=NULL_READ,
+        parts=clash_parts("module='own=1' traffic='talk tcp'"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The lab's small kernel, built from Debian's kernel source package."""

@@ -1,0 +1,458 @@
+"""The command line: what it takes, where it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from crashkit.cli.app import app
+from crashkit.cli.inputs import is_symbol_file, tell_apart
+from crashkit.errors import (
+    CrashkitError,
+    Reason,
+    SymbolsError,
+    TargetError,
+    Unavailable,
+    UsageError,
+)
+from tests.unit.report_doubles import EVIL, FakeCrash, empty, hostile, seed
+
+RUNNER = CliRunner()
+
+RECIPE = '''"""Recognised by: nothing."""
+from crashkit.errors import Reason, Unavailable
+from crashkit.finding import necessary, seen
+from crashkit.recipe import Meta
+from crashkit.value import Origin, Value
+META = Meta(id="made-up", claim="it was made up")
+VALUE = Value(name="x", value=1, origin=Origin.MEMORY)
+def lost(): raise Unavailable("x", Reason.NOT_IN_DUMP, "filtered")
+def applies(crash): return {applies}
+def checks(crash): yield necessary("a", "a", lambda: {check})
+'''
+
+Invoke = Callable[..., Any]
+
+
+@pytest.fixture
+def opened() -> list[dict[str, Any]]:
+    return []
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch, opened: list[dict[str, Any]]) -> Callable[..., None]:
+    """Make opening any dump give a crash, or raise."""
+
+    def install(*results: FakeCrash | Exception | BaseException) -> None:
+        pending: Iterator[FakeCrash | BaseException] = iter(results)
+
+        def open_(path: Path, **options: Any) -> FakeCrash:
+            opened.append({"path": path, **options})
+            result = next(pending)
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        monkeypatch.setattr("crashkit.crash.open", open_)
+
+    return install
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    path = tmp_path / "vmcore"
+    path.write_bytes(b"KDUMP   ")
+    return path
+
+
+def invoke(*arguments: object) -> Any:
+    return RUNNER.invoke(app, [str(argument) for argument in arguments])
+
+
+def recipe_directory(
+    tmp_path: Path, applies: str = "True", check: str = "seen(True, VALUE)"
+) -> Path:
+    directory = tmp_path / "more"
+    directory.mkdir()
+    (directory / "made_up.py").write_text(RECIPE.format(applies=applies, check=check))
+    return directory
+
+
+def test_version() -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.stdout) == (0, "crashkit 0.1.0\n")
+
+
+def test_help_names_every_command() -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    for command in ("triage", "bt", "log", "run", "recipes"):
+        assert f"\n  {command}" in result.stdout
+
+
+def test_triage_text(use: Callable[..., None], dump: Path) -> None:
+    use(seed())
+    result = invoke("triage", dump)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(
+        "BUG: unable to handle kernel NULL pointer dereference in nf_ct"
+    )
+    assert "\x1b" not in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--format", "json"]])
+def test_triage_json(use: Callable[..., None], dump: Path, option: list[str]) -> None:
+    use(seed())
+    result = invoke("triage", dump, *option)
+    assert json.loads(result.stdout)["schema"] == "crashkit.report/1"
+
+
+def test_options_reach_open(
+    use: Callable[..., None], dump: Path, tmp_path: Path, opened: list[dict[str, Any]]
+) -> None:
+    use(seed())
+    module = tmp_path / "x.ko"
+    module.write_bytes(b"")
+    invoke("triage", dump, "-s", module, "--debug-directory", tmp_path, "--types", "dwarf")
+    assert opened == [
+        {"path": dump, "symbols": [module], "debug_directory": [tmp_path], "types": "dwarf"}
+    ]
+
+
+def elf(path: Path, kind: int) -> Path:
+    path.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + kind.to_bytes(2, "little") + bytes(46))
+    return path
+
+
+def test_dump_and_vmlinux_in_either_order(tmp_path: Path, dump: Path) -> None:
+    vmlinux = elf(tmp_path / "vmlinux", 2)
+    core = elf(tmp_path / "core", 4)
+    assert not is_symbol_file(core)
+    for files in ([dump, vmlinux], [vmlinux, dump]):
+        assert tell_apart(files) == (dump, [vmlinux])
+    assert tell_apart([vmlinux, core]) == (core, [vmlinux])
+    assert tell_apart([vmlinux]) == (vmlinux, [])  # opening it says what it is
+    with pytest.raises(UsageError, match="name the vmcore as well"):
+        tell_apart([vmlinux, elf(tmp_path / "module.ko", 1)])
+    with pytest.raises(UsageError, match="both no vmlinux"):
+        tell_apart([dump, core])
+
+
+def test_a_vmlinux_of_another_build(
+    use: Callable[..., None], tmp_path: Path, dump: Path, opened: list[dict[str, Any]]
+) -> None:
+    vmlinux = elf(tmp_path / "vmlinux", 2)
+    mismatch = SymbolsError("vmlinux is not the vmlinux of this dump")
+    use(mismatch, seed())
+    result = invoke("triage", vmlinux, dump)
+    assert result.exit_code == 0
+    assert "is not the vmlinux of this dump" in result.stderr
+    assert opened[1]["types"] == "btf"
+    use(mismatch, empty())
+    assert invoke("triage", vmlinux, dump).exit_code == 4
+    use(mismatch)
+    assert invoke("triage", vmlinux, dump, "--types", "dwarf").exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TargetError("vmcore is cut; copy it again"), 3),
+        (UsageError("/proc/kcore is the running kernel"), 2),
+        (SymbolsError("no vmlinux was found"), 4),
+        (CrashkitError("something"), 1),
+        (KeyboardInterrupt(), 130),
+        (Unavailable("the log", Reason.NOT_IN_DUMP, "filtered"), 5),
+        (Unavailable("types", Reason.NO_DEBUGINFO, "no BTF"), 4),
+        (RuntimeError("a bug\nof ours"), 1),
+    ],
+)
+@pytest.mark.parametrize("command", ["triage", "bt", "log"])
+def test_every_end_is_one_sentence(
+    use: Callable[..., None], dump: Path, command: str, error: BaseException, code: int
+) -> None:
+    use(error)
+    result = invoke(command, dump)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.startswith("crashkit: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_a_bug_of_ours_has_its_traceback_under_vv(use: Callable[..., None], dump: Path) -> None:
+    use(RuntimeError("ours"))
+    assert "Traceback" in invoke("triage", dump, "-vv").stderr
+
+
+def test_errors_are_escaped(use: Callable[..., None], dump: Path) -> None:
+    use(TargetError(f"vmcore {EVIL}"))
+    result = invoke("triage", dump)
+    assert "\x1b" not in result.stderr
+    assert "\\x1b" in result.stderr
+
+
+def test_warnings_go_to_stderr_unless_quiet(use: Callable[..., None], dump: Path) -> None:
+    use(hostile(), hostile())
+    assert invoke("triage", dump).stderr.startswith("crashkit: warning: \\x1b")
+    assert invoke("triage", dump, "-q").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "markdown"], "--format markdown is not built yet; use text or json"),
+        (["--format", "jsonl"], "not built yet"),
+        (["--format", "html"], "not built yet"),
+        (["--format", "nonsense"], "not one of text, json"),
+        (["--syntax", "intel"], "not built yet"),
+        (["--types", "stabs"], "not one of auto, dwarf, btf"),
+        (["--color", "mauve"], "not one of"),
+        (["--redact"], "--redact is not built yet"),
+        (["--download"], "--download is not built yet"),
+        (["-s", "/nonexistent"], "/nonexistent is not a file"),
+        (["--debug-directory", "/nonexistent"], "is not a directory"),
+        (["--recipes", "/nonexistent"], "is not a directory"),
+        (["-o", "/nonexistent/report"], "cannot be written"),
+    ],
+)
+def test_usage_errors(
+    use: Callable[..., None],
+    dump: Path,
+    opened: list[dict[str, Any]],
+    arguments: list[str],
+    words: str,
+) -> None:
+    use()
+    result = invoke("triage", dump, *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert opened == []  # before any work
+
+
+@pytest.mark.parametrize("option", [["-a"], ["-p", "1"], ["-c", "0"], ["-f"], ["--all-tasks"]])
+def test_bt_options_of_later(dump: Path, option: list[str]) -> None:
+    result = invoke("bt", dump, *option)
+    assert result.exit_code == 2
+    assert f"bt {option[0]} is not built yet" in result.stderr
+
+
+def test_unknown_command_and_missing_argument() -> None:
+    assert invoke("explane").exit_code == 2
+    assert invoke("triage").exit_code == 2
+
+
+def test_bt(use: Callable[..., None], dump: Path) -> None:
+    use(seed(), seed())
+    assert "[exception RIP: nf_ct_deliver_cached_events+45]" in invoke("bt", dump).stdout
+    assert json.loads(invoke("bt", dump, "--json").stdout)["schema"] == "crashkit.bt/1"
+
+
+def test_log(use: Callable[..., None], dump: Path) -> None:
+    use(seed(), hostile(), seed(), empty())
+    assert invoke("log", dump).stdout.startswith("[92957.332974] BUG: unable")
+    assert "\x1b" not in invoke("log", dump).stdout
+    assert json.loads(invoke("log", dump, "--json").stdout)["schema"] == "crashkit.log/1"
+    missing = invoke("log", dump)
+    assert missing.exit_code == 5
+    assert "the kernel log: not-in-dump" in missing.stderr
+
+
+def test_output_file(use: Callable[..., None], dump: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.txt"
+    out.write_text("old " * 10000)
+    use(seed())
+    result = invoke("triage", dump, "-o", out)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert out.read_text().startswith("BUG: unable to handle")
+    assert "old" not in out.read_text()
+
+
+def test_output_is_left_alone_when_the_dump_cannot_be_opened(
+    use: Callable[..., None], dump: Path, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("kept")
+    for path in (old, new):
+        use(TargetError("cut"))
+        assert invoke("triage", dump, "-o", path).exit_code == 3
+    assert old.read_text() == "kept"
+    assert not new.exists()
+
+
+def test_output_never_overwrites_an_input(use: Callable[..., None], dump: Path) -> None:
+    use()
+    result = invoke("triage", dump, "-o", dump)
+    assert result.exit_code == 2
+    assert "is the input itself" in result.stderr
+    assert dump.read_bytes() == b"KDUMP   "
+
+
+def test_output_may_be_a_device(use: Callable[..., None], dump: Path) -> None:
+    use(seed())
+    assert invoke("triage", dump, "-o", "/dev/null").exit_code == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_sentence(use: Callable[..., None], dump: Path) -> None:
+    use(seed())
+    result = invoke("triage", dump, "-o", "/dev/full")
+    assert result.exit_code == 2
+    assert "/dev/full cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("applies", "check", "code", "words"),
+    [
+        ("True", "seen(True, VALUE)", 0, "1 of 1 required checks hold: CONFIRMED"),
+        ("True", "seen(False, VALUE)", 10, "check 1 fails (a): REFUTED"),
+        ("True", "lost()", 11, "0 of 1 required checks hold, 0 fail, 1 not read: INCONCLUSIVE"),
+        ("False", "lost()", 12, "its symptom does not fit this crash: DOES NOT APPLY"),
+        ("lost()", "lost()", 11, "whether made-up applies"),
+        ("True", "{}[1]", 1, "made_up.py:10: KeyError: 1"),
+    ],
+)
+def test_run(
+    use: Callable[..., None],
+    dump: Path,
+    tmp_path: Path,
+    applies: str,
+    check: str,
+    code: int,
+    words: str,
+) -> None:
+    directory = recipe_directory(tmp_path, applies, check)
+    use(seed(), seed())
+    result = invoke("run", "made-up", dump, "--recipes", directory)
+    assert result.exit_code == code
+    assert words in " ".join(result.stdout.split())
+    result = invoke("run", "made-up", dump, "--recipes", directory, "--json")
+    assert json.loads(result.stdout)["schema"] == "crashkit.run/1"
+    assert result.exit_code == code
+
+
+def test_an_interrupted_triage_prints_what_there_is(
+    use: Callable[..., None], dump: Path, tmp_path: Path
+) -> None:
+    directory = recipe_directory(tmp_path, applies="exec('raise KeyboardInterrupt')")
+    use(seed())
+    result = invoke("triage", dump, "--recipes", directory)
+    assert result.exit_code == 130
+    assert result.stdout.startswith("BUG: unable to handle")
+    assert "made-up and the recipes after it: interrupted" in result.stdout
+
+
+def test_run_without_symbols(use: Callable[..., None], dump: Path, tmp_path: Path) -> None:
+    use(empty())
+    result = invoke("run", "made-up", dump, "--recipes", recipe_directory(tmp_path))
+    assert result.exit_code == 4
+
+
+def test_run_unknown_recipe(dump: Path) -> None:
+    result = invoke("run", "nf-conntrack-clash-stale", dump)
+    assert result.exit_code == 2
+    assert "did you mean nf-conntrack-clash-stale-ct?" in result.stderr
+
+
+def test_a_broken_recipe_leaves_the_report(
+    use: Callable[..., None], dump: Path, tmp_path: Path
+) -> None:
+    directory = recipe_directory(tmp_path)
+    (directory / "broken.py").write_text('"""D."""\n\ndef applies(\n')
+    use(seed())
+    result = invoke("triage", dump, "--recipes", directory)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("BUG: unable to handle")
+    assert "ERROR  recipe broken.py:3:" in result.stdout
+    assert "made-up" in result.stdout
+
+
+def test_recipes_list_and_show(tmp_path: Path) -> None:
+    directory = recipe_directory(tmp_path)
+    listed = invoke("recipes", "list", "--recipes", directory)
+    assert listed.exit_code == 0
+    assert "made-up\n    it was made up\n" in listed.stdout
+    assert "nf-conntrack-clash-stale-ct\n" in listed.stdout
+    shown = invoke("recipes", "show", "made-up", "--recipes", directory)
+    assert "CLAIM  it was made up" in shown.stdout
+    documents = {
+        "crashkit.recipes/1": invoke("recipes", "list", "--json"),
+        "crashkit.recipe/1": invoke("recipes", "show", "nf-conntrack-clash-stale-ct", "--json"),
+    }
+    for schema, result in documents.items():
+        assert json.loads(result.stdout)["schema"] == schema
+    (directory / "broken.py").write_text("1 +")
+    broken = invoke("recipes", "list", "--recipes", directory)
+    assert broken.exit_code == 1
+    assert "made-up" in broken.stdout
+
+
+def test_colour_only_where_asked(
+    use: Callable[..., None], dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(seed(), seed(), seed())
+    assert "\x1b[1m" in invoke("triage", dump, "--color", "always").stdout
+    assert "\x1b" not in invoke("triage", dump, "--color", "never").stdout
+    assert "\x1b" not in invoke("triage", dump, "--color", "always", "--json").stdout
+
+
+def python(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    code = "from crashkit.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **more,
+    )
+
+
+def test_version_imports_neither_drgn_nor_rich() -> None:
+    code = (
+        "import sys\n"
+        "from crashkit.cli.app import app\n"
+        "heavy = {'drgn', '_drgn', 'capstone', 'rich', 'elftools'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    code = "from crashkit.cli import main; main()"
+    arguments = [sys.executable, "-c", code, "recipes", "show", "nf-conntrack-clash-stale-ct"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            arguments, check=False, stdout=writer, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(writer)
+    assert done.stderr == b""
+
+
+def test_a_terminal_that_speaks_only_ascii() -> None:
+    done = python(
+        "recipes",
+        "show",
+        "nf-conntrack-clash-stale-ct",
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_missing_dump_is_one_sentence() -> None:
+    done = python("triage", "/nonexistent/vmcore")
+    assert done.returncode in (2, 3)
+    assert done.stderr.startswith("crashkit: ")
+    assert done.stderr.count("\n") == 1

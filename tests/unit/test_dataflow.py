@@ -1,0 +1,374 @@
+"""Terms of registers and stack slots, on micro-functions with known answers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crashkit.dataflow import (
+    UNKNOWN,
+    Const,
+    Dataflow,
+    Entry,
+    FrameAddress,
+    Load,
+    Masked,
+    Part,
+    PerCpu,
+    Result,
+    State,
+    Sum,
+    Unknown,
+    add,
+    analyse,
+    analyse_function,
+    lineage,
+    locations_of_entry,
+    parameters_of,
+    prologue_saves,
+    prototype_of,
+    split,
+    state_at,
+)
+from crashkit.disasm import disassemble
+from crashkit.errors import Reason, Unavailable
+from crashkit.symbols import SymbolAt
+from crashkit.unwind import EntryLocation
+from tests.unit import code_doubles as code
+from tests.unit.code_doubles import BASE, Snippet, add_function
+from tests.unit.kernel_doubles import Kernel
+
+RDI, RSI = Entry("rdi"), Entry("rsi")
+ALL_SAVES = {"rbp": -16, "r14": -24, "r13": -32, "r12": -40, "rbx": -48}
+
+
+def flow(snippet: Snippet) -> Dataflow:
+    return analyse(snippet.listing())
+
+
+def before(snippet: Snippet, text: str, occurrence: int = 0) -> State:
+    return flow(snippet).state_before(snippet.at(text, occurrence))
+
+
+def test_the_articles_function() -> None:
+    state = before(code.EL7_DELIVER, "mov 0xa30(%rax),%rdx")
+    loaded_at = code.EL7_DELIVER.at("mov 0xf0(%rdi),%rax")
+    assert state.register("rax") == Load(RDI, 0xF0, 8, loaded_at)
+    assert state.register("rbx") == RDI
+    assert state.register("rbp") == FrameAddress(-16)
+    assert state.register("r15") == Entry("r15")
+    canary = state.slots[-56].term
+    assert canary == PerCpu(Const(0x28), 0, 8, code.EL7_DELIVER.at("mov %gs:0x28,%rax"), "gs")
+
+
+def test_saves_of_the_articles_function_as_far_as_they_were_made() -> None:
+    listing = code.EL7_DELIVER.listing()
+    fault = code.EL7_DELIVER.at("mov 0xa30(%rax),%rdx")
+    assert prologue_saves(listing, fault) == ALL_SAVES
+    assert prologue_saves(listing, code.EL7_DELIVER.at("push %r12")) == {
+        "rbp": -16,
+        "r14": -24,
+        "r13": -32,
+    }
+    assert prologue_saves(listing, BASE) == {}
+
+
+def test_loads_nest_through_a_chain_of_pointers() -> None:
+    state = before(code.EVENTMASK, "mov 0xb38(%r15),%rax")
+    item_ct = Load(Entry("rcx"), 0, 8, code.EVENTMASK.at("mov (%rcx),%rax"))
+    ct_net = Load(item_ct, 0x88, 8, code.EVENTMASK.at("mov 0x88(%rax),%r15"))
+    assert state.register("r15") == ct_net
+    assert list(lineage(ct_net)) == [ct_net, item_ct, Entry("rcx")]
+
+
+def test_paths_that_agree_keep_the_value_and_paths_that_differ_lose_it() -> None:
+    assert before(code.JOIN_EQUAL, "mov (%rax),%rcx").register("rax") == RDI
+    different = before(code.JOIN_DIFFERENT, "mov (%rax),%rcx")
+    assert different.register("rax") == UNKNOWN
+    assert different.register("rdi") == RDI
+
+
+def test_a_loop_keeps_what_it_does_not_change() -> None:
+    state = before(code.LOOP, "mov 0x10(%rbx),%rcx")
+    assert state.register("rdi") == RDI
+    assert state.register("rbx") == UNKNOWN
+    # The list walk's own value names its latest load, which went through it.
+    assert state.register("rax") == Load(UNKNOWN, 0, 8, code.LOOP.at("mov (%rax),%rax"))
+
+
+def test_writes_of_less_than_a_register() -> None:
+    state = before(code.PARTIAL, "ret")
+    assert state.register("rax") == UNKNOWN
+    assert state.register("rcx") == UNKNOWN
+    assert state.register("rdx") == Part(RDI, 4, signed=False)
+    assert state.register("r8") == Part(RSI, 4, signed=True)
+    assert state.register("r9") == Part(RDI, 1, signed=False)
+    assert state.register("r10") == Const(0)
+    assert state.register("r11") == Const(0xFFFF_FFFF)
+    assert state.register("rbx") == Const(0xFFFF_FFFF_FFFF_FFFF)
+
+
+def test_cmpxchg_writes_the_accumulator_and_the_slot() -> None:
+    state = before(code.CMPXCHG, "add $0x18,%rsp")
+    assert state.register("rax") == UNKNOWN
+    assert state.register("rcx") == RDI
+    assert state.register("rdx") == Load(
+        FrameAddress(-24), 0, 8, code.CMPXCHG.at("mov 0x8(%rsp),%rdx")
+    )
+
+
+def test_cmpxchg16b_writes_sixteen_bytes_and_no_more() -> None:
+    state = before(code.CMPXCHG16B, "add $0x18,%rsp")
+    assert (state.register("rax"), state.register("rdx")) == (UNKNOWN, UNKNOWN)
+    assert state.register("rbx") == RDI
+    assert isinstance(state.register("rcx"), Load)
+
+
+def test_exchanges() -> None:
+    state = before(code.XCHG, "ret")
+    assert state.register("rdi") == Entry("rdx")
+    assert state.register("rdx") == RDI
+    assert state.register("rcx") == RSI
+    assert state.register("rax") == Entry("rcx")
+    assert (state.register("r8"), state.register("r9")) == (UNKNOWN, UNKNOWN)
+
+
+def test_spilled_values_come_back() -> None:
+    state = before(code.SPILL, "ret")
+    assert state.register("rcx") == RDI
+    assert state.register("rax") == Part(RDI, 4, signed=False)
+    assert state.register("rbx") == Entry("rbx")
+    assert state.register("rsp") == FrameAddress(-8)
+    assert state.slots == {}
+
+
+def test_a_call_takes_the_caller_saved_registers_only() -> None:
+    state = before(code.CALL, "add $0x10,%rsp")
+    call = code.CALL.listing()[4]
+    assert state.register("rcx") == RDI
+    assert state.register("rdx") == Load(RSI, 0, 8, code.CALL.at("mov (%rbx),%rdx"))
+    assert state.register("rsi") == Load(
+        Result(call.address, call.target), 0x20, 8, code.CALL.at("mov 0x20(%rax),%rsi")
+    )
+    for name in ("rdi", "r8", "r9", "r10", "r11"):
+        assert state.register(name) == UNKNOWN
+
+
+def test_a_callee_may_change_locals_whose_address_it_can_know() -> None:
+    state = before(code.ESCAPE, "add $0x20,%rsp")
+    assert state.escaped
+    assert state.register("rcx") != RDI
+    assert isinstance(state.register("rdx"), Load)
+    assert prologue_saves(code.ESCAPE.listing(), code.ESCAPE.at("add $0x20,%rsp")) == {"rbx": -16}
+
+
+def test_a_store_through_a_pointer_hits_slots_only_after_their_address_got_out() -> None:
+    snippet = code.ESCAPE_STORE
+    reads = [i.address for i in snippet.listing() if i.text == "mov 0x8(%rsp),%rcx"]
+    after = [flow(snippet).state_before(address + 5).register("rcx") for address in reads]
+    assert after[0] == RSI  # nobody knows the frame yet
+    assert after[1] == RSI  # got out just before, nothing stored since
+    assert after[2] != RSI
+
+
+def test_a_store_to_an_unknown_place_of_the_frame_takes_every_local() -> None:
+    assert before(code.INDEXED_STORE, "add $0x28,%rsp").register("rax") != RDI
+
+
+def test_repeated_stores_to_the_frame_take_every_local_and_no_save() -> None:
+    state = before(code.REP_STOS, "add $0x20,%rsp")
+    assert state.register("rax") != RSI
+    assert (state.register("rdi"), state.register("rcx")) == (UNKNOWN, UNKNOWN)
+    assert state.slots[-16].term == Entry("rbx")
+
+
+def test_saves_hold_only_where_every_path_made_them() -> None:
+    listing = code.SHRINK_WRAPPED.listing()
+    assert prologue_saves(listing, code.SHRINK_WRAPPED.at("ret")) == {}
+    call = next(i for i in listing if i.operation == "call")
+    expected = {"r12": -16, "rbp": -24, "rbx": -32}
+    assert prologue_saves(listing, call.address) == expected
+    assert prologue_saves(listing, call.end, returning=True) == expected
+    assert prologue_saves(listing, code.SHRINK_WRAPPED.at("pop %rbp")) == {"r12": -16, "rbp": -24}
+
+
+@pytest.mark.parametrize(
+    ("snippet", "saves"),
+    [
+        (code.OLD_SAVES, {"r12": -16, "rbp": -24, "rbx": -32}),
+        (code.RBP_SAVES, {"rbp": -16, "r12": -24, "rbx": -32}),
+    ],
+)
+def test_saves_by_mov_survive_an_escaped_frame(snippet: Snippet, saves: dict[str, int]) -> None:
+    call = next(i for i in snippet.listing() if i.operation == "call")
+    assert prologue_saves(snippet.listing(), call.end, returning=True) == saves
+
+
+def test_masks_and_pointer_arithmetic_fold() -> None:
+    state = before(code.MASKED, "ret")
+    nfct = Load(RDI, 0x68, 8, code.MASKED.at("mov 0x68(%rdi),%rax"))
+    assert state.register("rax") == Masked(nfct, 0xFFFF_FFFF_FFFF_FFF8)
+    state = before(code.LEA, "ret")
+    assert state.register("rbx") == UNKNOWN or state.register("rbx") == Sum(RDI, 0x15)
+    assert state.register("rcx") == UNKNOWN
+    assert state.register("rdx") == Part(Sum(RDI, 5), 4, signed=False)
+    assert before(code.CONTAINER, "ret").register("rbx") == Sum(
+        Load(RDI, 8, 8, code.CONTAINER.at("mov 0x8(%rdi),%rax")), -0x20
+    )
+
+
+def test_inc_is_an_addition() -> None:
+    assert before(code.LEA, "ret").register("rax") == Load(
+        RDI, 0x18, 8, code.LEA.at("mov 0x3(%rbx),%rax")
+    )
+
+
+def test_an_unresolved_jump_makes_the_analysis_incomplete() -> None:
+    assert not flow(code.JUMP_TABLE).complete
+    assert not flow(code.OVERLAP).complete
+    assert flow(code.TAIL_CALL).complete
+    assert flow(code.EL7_DELIVER).complete
+
+
+def test_a_bug_ends_a_path_and_a_warning_joins() -> None:
+    bug = analyse(code.TRAP.listing(is_warning=lambda _: False))
+    warning = analyse(code.TRAP.listing(is_warning=lambda _: True))
+    place = code.TRAP.at("mov (%rax),%rcx")
+    assert bug.state_before(place).register("rax") == RDI
+    assert warning.state_before(place).register("rax") == UNKNOWN
+
+
+def test_blocks_that_nothing_is_known_to_reach_may_run_all_the_same() -> None:
+    assert before(code.FIXUP, "mov (%rax),%rcx").register("rax") == UNKNOWN
+
+
+def test_exception_edges_join_what_the_instruction_may_have_left() -> None:
+    listing = code.TRAP.listing()
+    place, load = code.TRAP.at("mov (%rax),%rcx"), code.TRAP.at("mov %rdi,%rax")
+    known = analyse(listing, exception_edges={load: [place]})
+    assert known.state_before(place).register("rax") == UNKNOWN
+    assert known.state_before(place).register("rdi") == RDI
+
+
+def test_conditional_moves() -> None:
+    state = before(code.CMOV, "ret")
+    assert state.register("rax") == UNKNOWN
+    assert state.register("rcx") == RDI
+
+
+def test_where_an_entry_value_lies() -> None:
+    fault = code.EL7_DELIVER.at("mov 0xa30(%rax),%rdx")
+    assert locations_of_entry(flow(code.EL7_DELIVER), fault, "rdi") == (
+        EntryLocation(register="rbx"),
+        EntryLocation(register="rdi"),
+    )
+    call = next(i for i in code.CALL.listing() if i.operation == "call")
+    during = locations_of_entry(flow(code.CALL), call.end, "rdi", returning=True)
+    assert during == (EntryLocation(cfa_offset=-24),)
+
+
+def test_a_slot_the_function_never_reads_may_be_its_callees() -> None:
+    call = next(i for i in code.OUTGOING.listing() if i.operation == "call")
+    analysed = flow(code.OUTGOING)
+    assert locations_of_entry(analysed, call.end, "rdi", returning=True) == ()
+    assert locations_of_entry(analysed, call.end, "rsi", returning=True) == (
+        EntryLocation(cfa_offset=-24),
+    )
+
+
+def test_a_realigned_stack_forgets_the_frame() -> None:
+    state = before(code.ALIGNED_STACK, "ret")
+    assert state.register("rsp") == UNKNOWN
+    assert state.register("rax") != RDI
+
+
+def test_no_state_between_instructions() -> None:
+    with pytest.raises(Unavailable):
+        flow(code.EL7_DELIVER).state_before(BASE + 1)
+    with pytest.raises(Unavailable):
+        analyse([])
+
+
+def test_terms_have_one_normal_form() -> None:
+    assert add(add(RDI, 8), -8) == RDI
+    assert add(Const(0xFFFF_FFFF_FFFF_FFFF), 1) == Const(0)
+    assert add(add(RDI, 2**63), 2**63) == RDI
+    assert split(add(add(RDI, 8), 8)) == (RDI, 16)
+    assert add(UNKNOWN, 4) == Unknown()
+
+
+def test_a_function_is_analysed_with_its_cold_part() -> None:
+    kernel = Kernel()
+    # mov %rdi,%rax; test %rsi,%rsi; je cold; 1: mov (%rax),%rcx; ret
+    hot = bytes.fromhex("48 89 f8 48 85 f6 0f 84 f4 00 00 00 48 8b 08 c3")
+    cold = bytes.fromhex("48 89 f0 e9 04 ff ff ff")  # mov %rsi,%rax; jmp 1b
+    kernel.put(BASE, hot)
+    kernel.put(BASE + 0x100, cold)
+    kernel.symbol("f", BASE, len(hot))
+    kernel.symbol("f.cold", BASE + 0x100, len(cold))
+    function = SymbolAt("f", BASE, len(hot), None)
+    state = analyse_function(kernel.prog, function).state_before(BASE + 12)
+    assert state.register("rax") == UNKNOWN
+    assert state.register("rdi") == RDI
+    part = SymbolAt("f.cold", BASE + 0x100, len(cold), None)
+    inside = analyse_function(kernel.prog, part).state_before(BASE + 0x103)
+    assert inside.register("rax") == RSI
+
+
+def test_parameters_by_position_stop_where_the_abi_does() -> None:
+    kernel = Kernel()
+    kernel.struct("pair", 16, ("a", "long", 0), ("b", "long", 8))
+    words = [(f"p{n}", "long") for n in range(7)]
+    types = [("ctype", name) for name, _ in words]
+    assert len(types) == 7
+    add_function(kernel, "f", code.SPILL, *[("long", name) for name, _ in words])
+    add_function(
+        kernel, "g", code.SPILL, ("long", "a"), ("struct pair", "b"), ("long", "c"), address=BASE
+    )
+    prog = kernel.prog
+    found = parameters_of(prog.function("f").type_)
+    assert found[Entry("r9")].name == "p5"
+    assert found[FrameAddress(0)].name == "p6"
+    assert [p.name for p in parameters_of(prog.function("g").type_).values()] == ["a"]
+
+
+def test_prototypes_of_clones_and_of_namesakes_are_refused() -> None:
+    kernel = Kernel()
+    add_function(kernel, "f", code.SPILL, ("long", "a"))
+    prog = kernel.prog
+    assert prototype_of(prog, SymbolAt("f", BASE, 9, None)).parameters[0].name == "a"
+    assert prototype_of(prog, SymbolAt("f.cold", BASE + 99, 9, None)).parameters[0].name == "a"
+    for name, address, reason in (
+        ("f.constprop.0", BASE, Reason.OPTIMIZED_OUT),
+        ("f.isra.0.cold", BASE, Reason.OPTIMIZED_OUT),
+        ("f", BASE + 0x100, Reason.AMBIGUOUS),
+        ("g", BASE, Reason.NO_DEBUGINFO),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            prototype_of(prog, SymbolAt(name, address, 9, None))
+        assert refused.value.reason is reason
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1, max_size=300))
+def test_any_code_is_analysed_to_an_end(junk: bytes) -> None:
+    listing = disassemble(junk, BASE)
+    analysed = analyse(listing)
+    for instruction in listing:
+        state = analysed.state_before(instruction.address)
+        assert state_at(analysed, instruction.address).registers == state.registers
+
+
+_OPCODES = [
+    "4889f8", "488b00", "4889c3", "75%02x", "eb%02x", "e800100000", "53", "5b", "4883ec18",
+    "4889442408", "488b442408", "488d4c2408", "c3", "0f0b", "ffe0", "f0480fb137",
+]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(_OPCODES), st.integers(0, 255)), min_size=1, max_size=60))
+def test_tangled_control_flow_ends(parts: list[tuple[str, int]]) -> None:
+    junk = bytes.fromhex("".join(p % n if "%" in p else p for p, n in parts))
+    analysed = analyse(disassemble(junk, BASE))
+    assert analysed.state_before(BASE).register("rsp") in (FrameAddress(-8), UNKNOWN)

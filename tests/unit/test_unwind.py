@@ -1,0 +1,262 @@
+"""The ORC walk over a mock kernel: every kind of step, and every way to end."""
+
+from __future__ import annotations
+
+import struct
+
+import drgn
+import pytest
+from drgn import TypeMember
+
+from crashkit.errors import Unavailable
+from crashkit.symbols import orc as orc_
+from crashkit.symbols.lookup import SymbolAt
+from crashkit.unwind import Context, EntryLocation, RegisterValue, walk
+from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
+from crashkit.value import Certainty, Origin
+from tests.unit.stack_doubles import PT_REGS_SIZE, STACK, TEXT, MockKernel, functions, orc
+
+SP = STACK + 0x3000
+
+
+def known(**values: int) -> dict[str, RegisterValue]:
+    return {
+        name: RegisterValue(value=value, origin=Origin.REGISTER, certainty=Certainty.PROVED)
+        for name, value in values.items()
+    }
+
+
+def chain() -> MockKernel:
+    """inner (24 bytes of frame) <- middle (8) <- outer, which ends the stack."""
+    kernel = MockKernel()
+    kernel.function("inner", 0x0, orc(24))
+    kernel.function("middle", 0x100, orc(8))
+    kernel.function("outer", 0x200, orc(0, kind=1))
+    kernel.push(SP + 16, TEXT + 0x110, TEXT + 0x210)
+    return kernel
+
+
+def test_calls_are_left_by_their_return_addresses() -> None:
+    walked = walk(chain().program(), Context(pc=TEXT + 5, sp=SP))
+    assert functions(walked.frames) == ["inner", "middle", "outer"]
+    assert [f.index for f in walked.frames] == [0, 1, 2]
+    assert [f.slot for f in walked.frames] == [None, SP + 16, SP + 24]
+    assert walked.frames[0].cfa == SP + 24
+    assert (walked.end, walked.complete) == ("end of stack", True)
+
+
+def test_return_address_at_the_end_of_a_function_belongs_to_it() -> None:
+    kernel = chain()
+    kernel.push(SP + 16, TEXT + 0x200)  # middle ends in a call that does not return
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert functions(walked.frames)[:2] == ["inner", "middle"]
+
+
+def test_frame_pointer_rules_need_and_restore_rbp() -> None:
+    kernel = MockKernel()
+    kernel.function("inner", 0, orc(16, sp=4, bp=1, bp_offset=-16))
+    kernel.function("outer", 0x100, orc(0, kind=1))
+    kernel.push(SP, 0xB0B, TEXT + 0x110)
+    prog = kernel.program()
+    with_rbp = walk(prog, Context(pc=TEXT + 5, sp=SP - 64, registers=known(rbp=SP)))
+    assert functions(with_rbp.frames) == ["inner", "outer"]
+    rbp = with_rbp.frames[1].registers["rbp"]
+    assert (rbp.value, rbp.origin, rbp.slot) == (0xB0B, Origin.CFI, SP)
+    without = walk(prog, Context(pc=TEXT + 5, sp=SP - 64))
+    assert functions(without.frames) == ["inner"]
+    assert "rbp" in without.end
+    assert not without.complete
+
+
+def test_exception_frame_gives_all_registers_of_the_interrupted_function() -> None:
+    kernel = MockKernel()
+    kernel.function("asm_exc_page_fault", 0, orc(0, kind=3))
+    kernel.function("victim", 0x100, orc(8))
+    kernel.function("outer", 0x200, orc(0, kind=1))
+    kernel.pt_regs(SP, ip=TEXT + 0x120, sp=SP + PT_REGS_SIZE, cs=0x10, r13=0xABC)
+    kernel.push(SP + PT_REGS_SIZE, TEXT + 0x210)
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert functions(walked.frames) == ["asm_exc_page_fault", "victim", "outer"]
+    victim = walked.frames[1]
+    assert victim.interrupted
+    assert victim.exception == "asm_exc_page_fault"
+    assert victim.pt_regs == SP
+    assert victim.registers["r13"].value == 0xABC
+    assert [f.index for f in walked.frames] == [0, 0, 1]  # crash numbers no [exception RIP]
+
+
+def test_partial_exception_frame_gives_no_register_it_did_not_save() -> None:
+    kernel = MockKernel()
+    kernel.function("asm_entry", 0, orc(0, kind=4))
+    kernel.function("victim", 0x100, orc(0, kind=1))
+    kernel.push(SP, TEXT + 0x120, 0x10, 0x246, SP + 0x100, 0x18)  # what iret needs
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert set(walked.frames[1].registers) == {"rip", "cs", "rflags", "rsp", "ss"}
+    assert walked.frames[1].sp == SP + 0x100
+
+
+def test_walk_stops_at_user_space() -> None:
+    kernel = MockKernel()
+    kernel.function("entry_SYSCALL_64_after_hwframe", 0, orc(0, kind=3))
+    kernel.pt_regs(SP, ip=0x401000, sp=0x7FFF_0000, cs=0x33)
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert functions(walked.frames) == ["entry_SYSCALL_64_after_hwframe"]
+    assert (walked.end, walked.complete) == ("user space", True)
+
+
+def test_garbage_return_address_ends_the_walk_with_its_value() -> None:
+    kernel = chain()
+    kernel.push(SP + 16, 0x1234)
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert functions(walked.frames) == ["inner"]
+    assert "0x1234" in walked.end
+    assert not walked.complete
+
+
+def test_missing_stack_page_ends_the_walk_with_its_address() -> None:
+    kernel = chain()
+    kernel.missing.add(SP + 24)
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert functions(walked.frames) == ["inner", "middle"]
+    assert not walked.complete
+    assert "dump" in walked.end
+
+
+def test_cyclic_stack_ends() -> None:
+    kernel = MockKernel()
+    kernel.function("asm_exc_page_fault", 0, orc(0, kind=3))
+    kernel.pt_regs(SP, ip=TEXT + 5, sp=SP, cs=0x10)
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert len(walked.frames) == 1
+    assert "repeats" in walked.end
+
+
+def call_from(kernel: MockKernel, at: int, target: int) -> int:
+    """Write ``call rel32`` at a text offset and return its return address."""
+    kernel.text[at : at + 5] = b"\xe8" + struct.pack("<i", target - (TEXT + at + 5))
+    return TEXT + at + 5
+
+
+def test_function_without_rule_is_left_by_the_call_that_entered_it() -> None:
+    kernel = MockKernel()
+    kexec = kernel.function("__crash_kexec", 0, None)
+    kernel.function("panic", 0x100, orc(8))
+    kernel.function("outer", 0x200, orc(0, kind=1))
+    back = call_from(kernel, 0x120, kexec)
+    stale = TEXT + 0x1F0  # kernel text, but no call into __crash_kexec precedes it
+    kernel.push(SP, 7, stale, back, TEXT + 0x210)
+    walked = walk(kernel.program(), Context(pc=TEXT + 0x30, sp=SP))
+    assert functions(walked.frames) == ["__crash_kexec", "panic", "outer"]
+    assert walked.frames[1].how == "call-site scan"
+    assert walked.frames[1].slot == SP + 16
+
+
+def test_function_without_rule_and_without_caller_ends_the_walk() -> None:
+    kernel = MockKernel()
+    kernel.function("__crash_kexec", 0, None)
+    walked = walk(kernel.program(), Context(pc=TEXT + 0x30, sp=STACK + 0x3F00))
+    assert functions(walked.frames) == ["__crash_kexec"]
+    assert "__crash_kexec" in walked.end
+
+
+def test_call_through_a_bad_pointer_returns_to_the_caller() -> None:
+    kernel = MockKernel()
+    kernel.function("caller", 0x100, orc(0, kind=1))
+    kernel.push(SP, TEXT + 0x120)
+    walked = walk(kernel.program(), Context(pc=0, sp=SP))
+    assert functions(walked.frames) == [None, "caller"]
+
+
+def test_callee_saved_registers_follow_where_each_function_keeps_them() -> None:
+    kernel = chain()
+    kernel.push(SP + 8, 0x5B)  # inner pushed r13 just below its return address
+
+    def recover(function: SymbolAt, _pc: int, _interrupted: bool) -> dict[str, EntryLocation]:
+        if function.name == "inner":
+            return {
+                "r13": EntryLocation(cfa_offset=-16),
+                "rbx": EntryLocation(register="rbx"),
+                "rax": EntryLocation(register="rax"),
+            }
+        return {"r13": EntryLocation(register="r13")}
+
+    start = Context(pc=TEXT + 5, sp=SP, registers=known(r13=1, rbx=2, rax=3))
+    walked = walk(kernel.program(), start, recover=recover)
+    _inner, middle, outer = walked.frames
+    assert (middle.registers["r13"].value, middle.registers["rbx"].value) == (0x5B, 2)
+    assert (middle.registers["r13"].slot, middle.registers["r13"].saved_by) == (SP + 8, "inner")
+    assert "rax" not in middle.registers  # a call may change it
+    assert outer.registers["r13"].value == 0x5B
+    assert "rbx" not in outer.registers  # middle was not said to keep it
+
+
+def test_panic_path_is_found_below_the_fault() -> None:
+    kernel = MockKernel()
+    machine = kernel.function("machine_kexec", 0x000, orc(16))
+    crash = kernel.function("__crash_kexec", 0x100, None)
+    kernel.function("oops_end", 0x200, orc(8))
+    kernel.function("asm_exc_page_fault", 0x300, orc(0, kind=3))
+    kernel.function("victim", 0x400, orc(0, kind=1))
+    regs = SP + 8  # so that rsp at the fault is aligned, as the CPU leaves it
+    kernel.pt_regs(regs, ip=TEXT + 0x420, sp=regs + PT_REGS_SIZE, cs=0x10)
+    into_machine = call_from(kernel, 0x120, machine)
+    into_crash = call_from(kernel, 0x220, crash)
+    kernel.push(regs - 48, TEXT + 0x50, 0, into_machine, 9, into_crash, TEXT + 0x310)
+    prog = kernel.program()
+    top = regs + PT_REGS_SIZE
+    assert find_exception_frame(prog, TEXT + 0x420, top, STACK) == regs
+    assert find_exception_frame(prog, TEXT + 0x421, top, STACK) is None
+    (walked,) = walk_from_kexec(prog, STACK, regs)
+    assert functions(walked.frames) == [
+        "machine_kexec", "__crash_kexec", "oops_end", "asm_exc_page_fault", "victim",
+    ]  # fmt: skip
+    assert walked.frames[-1].pt_regs == regs
+
+
+@pytest.mark.parametrize(
+    ("members", "data", "kind", "signal"),
+    [
+        # before 6.3: type:2 end:1, type 0 is a call
+        ((("type", 40, 2), ("end", 42, 1)), struct.pack("<hhH", 16, 0, 5), "CALL", False),
+        ((("type", 40, 2), ("end", 42, 1)), struct.pack("<hhH", 0, 0, 5 | 4 << 8), "END", False),
+        # 6.3: signal beside end
+        (
+            (("type", 40, 2), ("signal", 42, 1), ("end", 43, 1)),
+            struct.pack("<hhH", 16, 0, 5 | 1 << 8 | 4 << 8),
+            "REGS",
+            True,
+        ),
+        # from 6.4: type:3, 2 is a call
+        (
+            (("type", 40, 3), ("signal", 43, 1)),
+            struct.pack("<hhH", 16, 0, 5 | 2 << 8),
+            "CALL",
+            False,
+        ),
+    ],
+)
+def test_entry_layout_comes_from_the_type(
+    members: tuple[tuple[str, int, int], ...], data: bytes, kind: str, signal: bool
+) -> None:
+    prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
+    s16 = prog.int_type("s16", 2, True)
+    u32 = prog.int_type("unsigned int", 4, False)
+    fields = [TypeMember(s16, "sp_offset", 0), TypeMember(s16, "bp_offset", 16)]
+    for name, first, width in (("sp_reg", 32, 4), ("bp_reg", 36, 4), *members):
+        fields.append(TypeMember(drgn.Object(prog, u32, bit_field_size=width), name, first))
+    rule = orc_.decode(orc_.layout_of(prog.struct_type("orc_entry", 6, fields)), data)
+    assert rule is not None
+    assert rule.kind.name.startswith(kind)
+    assert rule.signal is signal
+
+
+def test_impossible_entry_is_corrupt_not_guessed() -> None:
+    layout = orc_.Layout(
+        6,
+        {
+            "sp_offset": (0, 16), "bp_offset": (16, 16), "sp_reg": (32, 4),
+            "bp_reg": (36, 4), "type": (40, 3), "signal": (43, 1),
+        },
+    )  # fmt: skip
+    with pytest.raises(Unavailable):
+        orc_.decode(layout, struct.pack("<hhH", 8, 0, 15 | 2 << 8))
