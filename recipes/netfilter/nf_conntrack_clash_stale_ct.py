@@ -71,7 +71,7 @@ META = Meta(
         stable=("5.18.2", "5.17.13", "5.15.45", "5.10.120", "5.4.197"),
         distributions=("el7: no fixed build known (3.10.0-1160 and 1160.66.1 are not fixed)",),
     ),
-    advice="untested: keep the clashing flows out of NFQUEUE, or out of conntrack (-j CT --notrack)",
+    advice="untested: keep the clashing flows out of NFQUEUE or conntrack (-j CT --notrack)",
 )
 
 _FAULTING = ("nf_ct_deliver_cached_events", "__nf_conntrack_eventmask_report")
