@@ -69,6 +69,8 @@ def _argument(
         held = frame.registers.get(register)
         if held is not None and state.registers.get(register) == place:
             how = f"{frame.function} keeps {place.register} in {register}{_where(held)}"
+            if register == place.register:
+                how = f"{frame.function} has not changed {register} at +{frame.offset:#x}"
             origin = Origin.SAVED_REGISTER if held.saved_by else Origin.REGISTER
             return _made(name, type_, held.value, origin, held.certainty, how)
     for offset, slot in state.slots.items():

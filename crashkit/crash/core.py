@@ -23,7 +23,8 @@ from crashkit.decode.printk import read_log
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault import Fault, explain_fault, printed_fault
 from crashkit.oops import Oops, parse_oops
-from crashkit.symbols.attach import Attached, Wanted, attach
+from crashkit.symbols.attach import Attached, Wanted, adopt
+from crashkit.symbols.attach import attach as attach_names
 from crashkit.target import Target, identify, open_program
 from crashkit.unwind import Frame
 
@@ -45,17 +46,19 @@ class Crash:
         self._started = time.monotonic()
 
     @classmethod
-    def from_program(cls, prog: Program, *, attach_finders: bool = False) -> Self:
+    def from_program(cls, prog: Program, *, attach: bool = False) -> Self:
         """Wrap a program that the caller opened, e.g. inside drgn.
 
-        :param attach_finders: append crashkit's finders behind the caller's
+        The caller's finders are not changed.
+
+        :param attach: append crashkit's finders behind the caller's, for what they lack
+        :raises Unavailable: the program has no core dump
         """
         path = prog.core_dump_path
         if path is None:
             raise Unavailable("the dump", Reason.NOT_APPLICABLE, "the program has no core dump")
         target = identify(path)
-        attached = attach(prog, Wanted(types="btf")) if attach_finders else Attached(level="dwarf")
-        return cls(target, prog, attached)
+        return cls(target, prog, adopt(prog, finders=attach))
 
     def __enter__(self) -> Self:
         return self
@@ -320,7 +323,7 @@ def open_crash(
     target = identify(path)
     prog = open_program(target)
     directories = _directories(debug_directory)
-    attached = attach(
+    attached = attach_names(
         prog,
         Wanted(
             types=types,

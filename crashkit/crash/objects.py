@@ -35,7 +35,8 @@ def found_objects(crash: Crash) -> tuple[FoundObject, ...]:
 def _of_skb(crash: Crash, candidate: SkbCandidate) -> Iterator[FoundObject]:
     skb = Object(crash.prog, "struct sk_buff *", candidate.address)
     try:
-        yield _found("sk_buff", candidate.address, candidate.found_by, decode_skb(skb))
+        found_by = "; ".join((candidate.found_by, *candidate.also))
+        yield _found("sk_buff", candidate.address, found_by, decode_skb(skb))
         packet = decode_packet(skb)
         yield _found("packet", packet.network_header, "skb->head + skb->network_header", packet)
     except Unavailable:

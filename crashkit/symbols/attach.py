@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drgn import MissingDebugInfoError, Module, Program
+from drgn import MissingDebugInfoError, Module, Program, RelocatableModule
 
 from crashkit.errors import Reason, SymbolsError, Unavailable
 from crashkit.memory import read_bytes
@@ -75,6 +75,36 @@ def attach(prog: Program, wanted: Wanted) -> Attached:
     return attached
 
 
+def adopt(prog: Program, *, finders: bool) -> Attached:
+    """Learn the names of a program that someone else opened.
+
+    Its finders stay as they are; with ``finders``, crashkit's are appended behind them.
+
+    :param finders: append finders over the dump's own kallsyms and BTF
+    """
+    attached = Attached(files=[DebugFile(module="vmlinux", status="found")], level="dwarf")
+    names = names_of(prog)
+    _load_kallsyms(prog, names, attached)
+    if finders and names.find_symbols is not None:
+        prog.register_symbol_finder(f"{_FINDER}.kallsyms", names.find_symbols, enable_index=-1)
+    if not _has_types(prog):
+        attached.level = "btf" if finders and _attach_btf(prog, names, attached, -1) else "none"
+        attached.files = [DebugFile(module="vmlinux", status="in-core")]
+    elif finders and _attach_btf(prog, names, attached, -1):
+        attached.level = "hybrid"
+    if attached.level != "none":
+        _name_modules(prog, names, attached)
+    return attached
+
+
+def _has_types(prog: Program) -> bool:
+    try:
+        prog.type("struct module")
+    except LookupError:
+        return False
+    return True
+
+
 def _no_vmlinux(wanted: Wanted) -> str:
     return (
         f"no vmlinux with build id {wanted.build_id or 'unknown'}"
@@ -85,12 +115,16 @@ def _no_vmlinux(wanted: Wanted) -> str:
 
 
 def _attach_kallsyms(prog: Program, names: Names, attached: Attached) -> None:
+    _load_kallsyms(prog, names, attached)
+    if names.find_symbols is not None:
+        prog.register_symbol_finder(f"{_FINDER}.kallsyms", names.find_symbols, enable_index=0)
+
+
+def _load_kallsyms(prog: Program, names: Names, attached: Attached) -> None:
     try:
         names.find_symbols = kallsyms.load_vmlinux(prog)
     except Unavailable as missing:
         attached.problems.append(str(missing))
-        return
-    prog.register_symbol_finder(f"{_FINDER}.kallsyms", names.find_symbols, enable_index=0)
     names.at.clear()
     start, end = find_symbol(prog, "_stext"), find_symbol(prog, "_end")
     if start is not None and end is not None:
@@ -168,7 +202,8 @@ def _vmlinux_blob(prog: Program) -> Blob:
     return Blob("vmlinux", read_bytes(prog, start.address, size, "BTF of vmlinux"))
 
 
-def _attach_modules(prog: Program, names: Names, attached: Attached, wanted: Wanted) -> None:
+def _name_modules(prog: Program, names: Names, attached: Attached) -> list[RelocatableModule]:
+    # Where the loaded modules lie and what their symbols are; registers nothing.
     listed, problems = modules.loaded_modules(prog)
     attached.problems += problems
     names.modules[:] = [described for _module, described in listed]
@@ -180,17 +215,23 @@ def _attach_modules(prog: Program, names: Names, attached: Attached, wanted: Wan
     attached.problems += [f"symbols of module {name}: {why}" for name, why in failed]
     names.find_module_symbols = symbols
     names.at.clear()
-    prog.register_symbol_finder(f"{_FINDER}.modules", symbols, enable_index=1)
+    return [module for module, _described in listed]
+
+
+def _attach_modules(prog: Program, names: Names, attached: Attached, wanted: Wanted) -> None:
+    listed = _name_modules(prog, names, attached)
+    if names.find_module_symbols is not None:
+        prog.register_symbol_finder(f"{_FINDER}.modules", names.find_module_symbols, enable_index=1)
     if attached.level == "btf":
         attached.files += [
-            DebugFile(module=described.name, status="in-core") for _m, described in listed
+            DebugFile(module=described.name, status="in-core") for described in names.modules
         ]
         return
-    _load_module_files(prog, names, attached, wanted, [module for module, _d in listed])
+    _load_module_files(prog, names, attached, wanted, listed)
 
 
 def _load_module_files(
-    prog: Program, names: Names, attached: Attached, wanted: Wanted, listed: list[Module]
+    prog: Program, names: Names, attached: Attached, wanted: Wanted, listed: list[RelocatableModule]
 ) -> None:
     files = module_files(wanted.release, wanted.directories)
     named = {_module_name(path): path for path in wanted.files if not _is_kernel_file(path)}

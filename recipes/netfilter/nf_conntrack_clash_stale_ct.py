@@ -55,12 +55,11 @@ META = Meta(
     references=(
         "56b14ecec97f netfilter: conntrack: re-fetch conntrack after insertion",
         "71d8c47fc653 netfilter: conntrack: introduce clash resolution on insertion race",
-        "include/net/netfilter/nf_conntrack_core.h: nf_conntrack_confirm()",
     ),
     matches=("clash-ct-net",),
     told_apart_from=(
         "a conntrack that was never valid: skb->_nfct is then the faulting ct itself",
-        "a network namespace being dismantled: it has no reference left",
+        "a namespace being dismantled: it has no reference left",
         "a TCP packet: TCP clashes are not resolved, the loser's packet is dropped",
         "a flipped bit: one bit does not turn a pointer into 0",
     ),
@@ -215,22 +214,24 @@ class _Scene:
         return self._stale[0]
 
     @cached_property
-    def _skb(self) -> tuple[Object, str, Certainty]:
+    def _skb(self) -> tuple[Object, str, Origin, Certainty]:
         # struct sk_buff *, how it was found, and how surely.
         for function in _CONFIRM:
             passed = self._passed(function, "skb")
             if passed is not None:
                 skb = Object(self.prog, "struct sk_buff *", passed.value)
-                return skb, passed.how, passed.certainty
+                return skb, passed.how, passed.origin, passed.certainty
         only = self.crash.skb()
         how = next(c.found_by for c in self.crash.skbs if c.address == int(only))
-        return only, how, Certainty.INFERRED
+        return only, how, Origin.SAVED_REGISTER, Certainty.INFERRED
 
     def skb(self) -> Object:
         return self._skb[0]
 
     def how(self) -> str:
-        return self._skb[1]
+        skb, how, *_rest = self._skb
+        seen_at = next((c for c in self.crash.skbs if c.address == int(skb)), None)
+        return "; ".join((how, *(seen_at.also[:1] if seen_at else ())))
 
     def winner(self) -> Object:
         # struct nf_conn *: the conntrack the skb has now.
@@ -248,8 +249,8 @@ class _Scene:
         return pointer_value("ct", stale, origin, certainty)
 
     def skb_value(self) -> Value:
-        _skb, _how, certainty = self._skb
-        return pointer_value("skb", self.skb(), Origin.SAVED_REGISTER, certainty)
+        skb, _how, origin, certainty = self._skb
+        return pointer_value("skb", skb, origin, certainty)
 
     def winner_value(self) -> Value:
         skb = self.skb()

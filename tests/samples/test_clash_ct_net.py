@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import drgn
 import pytest
 
 from crashkit.crash import Crash
@@ -16,7 +17,7 @@ from crashkit.recipe import load_recipes, run_recipe
 from crashkit.symbols import symbol_at
 from crashkit.unwind import Segment
 from crashkit.value import Certainty, Origin
-from tests.samples.conftest import read_toml
+from tests.samples.conftest import SAMPLES, read_toml
 
 pytestmark = pytest.mark.sample
 
@@ -164,3 +165,29 @@ def test_recipe_confirms_with_its_evidence(finding: Finding) -> None:
     assert finding.fix is not None
     assert finding.fix.in_this_binary is False
     assert "nf_confirm" in (finding.fix.how_seen or "")
+
+
+@pytest.mark.parametrize("attach", [True, False])
+def test_program_of_someone_else_is_left_as_it_was(attach: bool) -> None:
+    prog = drgn.Program()
+    prog.set_core_dump(SAMPLES / NAME / "vmcore")
+    prog.set_enabled_debug_info_finders([])
+    before = (
+        prog.enabled_type_finders(), prog.enabled_object_finders(), prog.enabled_symbol_finders(),
+    )  # fmt: skip
+    crash = Crash.from_program(prog, attach=attach)
+    after = (
+        prog.enabled_type_finders(), prog.enabled_object_finders(), prog.enabled_symbol_finders(),
+    )  # fmt: skip
+    assert [new[: len(old)] for new, old in zip(after, before, strict=True)] == list(before)
+    if attach:
+        assert crash.fault is not None
+        assert crash.fault.expression == "ct->ct_net->ct.nf_conntrack_event_cb"
+        (recipe,) = (r for r in load_recipes().recipes if NAME in r.meta.matches)
+        found = run_recipe(recipe, crash)
+        assert found is not None
+        assert found.verdict is Verdict.CONFIRMED
+    else:
+        assert after == before
+        assert crash.types == "none"
+        assert crash.frames == ()
