@@ -47,7 +47,7 @@ def member_value(name: str, obj: Object, path: str, value: int | str) -> Value:
         origin=Origin.MEMORY,
         address=int(obj),
         reread=Reread(
-            crash=f"struct {tag}.{first} {int(obj):016x}", crashkit=f"{expression(obj)}.{path}"
+            crash=f"struct -x {tag}.{first} {int(obj):016x}", crashkit=f"{expression(obj)}.{path}"
         ),
     )
 

@@ -257,7 +257,7 @@ class _Scene:
         member = "_nfct" if has_member(skb, "_nfct") else "nfct"
         shown = member_value(f"skb->{member} & ~7", skb, member, int(self.winner()))
         reread = Reread(
-            crash=f"struct sk_buff.{member} {int(skb):016x}",
+            crash=f"struct -x sk_buff.{member} {int(skb):016x}",
             crashkit=f"nf_ct({expression(skb)})[0]",
         )
         return replace(shown, reread=reread)
@@ -280,7 +280,7 @@ def _net_was_null(scene: _Scene) -> Observation:
         value=offset,
         origin=Origin.DATAFLOW,
         reread=Reread(
-            crash=f"struct -xo net.{_EVENT_CB}",
+            crash=f"px &((struct net *)0)->{_EVENT_CB}",
             crashkit=f"offset_of(prog.type('struct net'), '{_EVENT_CB}')",
         ),
     )
