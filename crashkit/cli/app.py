@@ -84,13 +84,17 @@ def _command(where: typer.Typer, name: str) -> Callable[[Callable[..., int]], Ca
     return register
 
 
-Vmcore = Annotated[Path, typer.Argument(metavar="VMCORE", help="The dump, or its directory.")]
+# readable=False: opening it says why it cannot be read, and what to do.
+Vmcore = Annotated[
+    Path, typer.Argument(metavar="VMCORE", readable=False, help="The dump, or its directory.")
+]
 
 
 @_command(app, "triage")
 def triage(
     files: Annotated[
-        list[Path], typer.Argument(metavar="VMCORE|DIR|LOG [VMLINUX]", help="In either order.")
+        list[Path],
+        typer.Argument(metavar="VMCORE|DIR|LOG [VMLINUX]", readable=False, help="In either order."),
     ],
     options: Options,
 ) -> int:

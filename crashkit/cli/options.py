@@ -20,7 +20,13 @@ class Options:
 
     symbols: Annotated[
         list[Path] | None,
-        typer.Option("--symbols", "-s", metavar="FILE", help="vmlinux or module file; repeatable."),
+        typer.Option(
+            "--symbols",
+            "-s",
+            metavar="FILE",
+            readable=False,
+            help="vmlinux or module file; repeatable.",
+        ),
     ] = None
     debug_directory: Annotated[
         list[Path] | None,

@@ -133,6 +133,8 @@ def _load_kallsyms(prog: Program, names: Names, attached: Attached) -> None:
 
 def _load_vmlinux(prog: Program, wanted: Wanted) -> Path | None:
     named = [path for path in wanted.files if _is_kernel_file(path)]
+    for path in wanted.files:
+        _check_readable(path)
     for path in named:
         if not _try_main(prog, path):
             raise SymbolsError(
@@ -145,6 +147,14 @@ def _load_vmlinux(prog: Program, wanted: Wanted) -> Path | None:
         if _try_main(prog, path):
             return path
     return None
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            return
+    except OSError as error:
+        raise SymbolsError(f"{path} cannot be read ({error.strerror}); name another -s") from error
 
 
 def _is_kernel_file(path: Path) -> bool:
