@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from drgn import FaultError, Program
+from drgn import FaultError, OutOfBoundsError, Program
 
 from crashkit.errors import Reason, Unavailable
 
 T = TypeVar("T")
+
+BROKEN_WALK = (FaultError, LookupError, ValueError, OverflowError, OutOfBoundsError, MemoryError)
+"""What a helper of drgn's raises where damaged memory leads it astray: an unmapped pointer, a
+missing type or name, an impossible number, an index past its array, a size beyond reason."""
 
 U64_MAX = (1 << 64) - 1
 KERNEL_START = 0xFFFF_8000_0000_0000
@@ -28,10 +32,12 @@ def read_bytes(prog: Program, address: int, size: int, what: str = "") -> bytes:
 
     :raises Unavailable: the page is not in the dump, or the address is not mapped
     """
+    name = what or f"{size} bytes at {address:#x}"
+    if not 0 <= address <= U64_MAX:
+        raise Unavailable(name, Reason.CORRUPTED, f"{address:#x} is no 64-bit address")
     try:
         return bytes(prog.read(address, size))
     except FaultError as fault:
-        name = what or f"{size} bytes at {address:#x}"
         raise Unavailable(name, Reason.NOT_IN_DUMP, f"{address:#x}: {fault}") from fault
 
 

@@ -109,12 +109,21 @@ class Crash:
         return read_banner(self.prog, self.target, files.get("vmlinux"))
 
     @cached_property
+    def _log(self) -> str | Unavailable:
+        try:
+            return read_log(self.prog, self.target)
+        except Unavailable as missing:
+            return missing
+
+    @property
     def log(self) -> str:
         """The kernel log.
 
         :raises Unavailable: it is not in the dump
         """
-        return read_log(self.prog, self.target)
+        if isinstance(self._log, Unavailable):
+            raise self._log
+        return self._log
 
     @cached_property
     def oops(self) -> Oops | None:

@@ -8,18 +8,20 @@ record by record, from a dump that lost part of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from drgn import FaultError, Program
+from drgn import Program
 from drgn.helpers.linux.printk import get_dmesg
 
 from crashkit.errors import Reason, Unavailable
-from crashkit.memory import read_bytes
+from crashkit.memory import BROKEN_WALK, read_bytes
 from crashkit.target import Target
 from crashkit.target.vmcoreinfo import VmcoreInfo
 
 _MAX_RECORDS = 1 << 20
 _MAX_TEXT = 1 << 16
+_MAX_FRUITLESS = 8192  # a ring whose records are gone, not one with a gap
 _STATE_SHIFT = 62  # DESC_SV_BITS - 2, kernel/printk/printk_ringbuffer.h
 _READABLE = (1, 2)  # desc_committed, desc_finalized
 _ID_MASK = (1 << _STATE_SHIFT) - 1
@@ -31,9 +33,11 @@ def read_log(prog: Program, target: Target) -> str:
 
     :raises Unavailable: neither types nor VMCOREINFO lead to it
     """
-    try:
-        raw = get_dmesg(prog)
-    except (FaultError, LookupError, AttributeError):
+    raw = b""
+    if _is_plausible(prog, target.vmcoreinfo):
+        with suppress(*BROKEN_WALK, AttributeError):
+            raw = get_dmesg(prog)
+    if not raw:
         raw = b"".join(_records(prog, target.vmcoreinfo))
     if not raw:
         raise Unavailable("the kernel log", Reason.NOT_IN_DUMP, "no record of it can be read")
@@ -76,14 +80,26 @@ def _ring(prog: Program, known: VmcoreInfo) -> _Ring:
     )
 
 
+def _is_plausible(prog: Program, known: VmcoreInfo) -> bool:
+    # drgn's walk runs from tail to head, however far apart damage put them.
+    try:
+        ring = _ring(prog, known)
+    except Unavailable:
+        return True  # no lockless ring buffer, or nothing to judge it by
+    return (ring.head - ring.tail) & _ID_MASK < ring.count
+
+
 def _records(prog: Program, known: VmcoreInfo) -> Iterator[bytes]:
     ring = _ring(prog, known)
     length = min((ring.head - ring.tail) & _ID_MASK, ring.count - 1, _MAX_RECORDS)
+    fruitless = 0
     for step in range(length + 1):
-        try:
+        line = None
+        with suppress(Unavailable):  # a record in a lost page; the others are still the log
             line = _record(prog, known, ring, (ring.tail + step) & _ID_MASK)
-        except Unavailable:
-            continue  # a record in a lost page; the others are still the log
+        fruitless = 0 if line is not None else fruitless + 1
+        if fruitless > _MAX_FRUITLESS:
+            return
         if line is not None:
             yield line
 

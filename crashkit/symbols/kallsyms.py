@@ -8,6 +8,7 @@ from drgn import FaultError, Object, Program, Symbol, SymbolIndex
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms, module_kallsyms
 
 from crashkit.errors import Reason, Unavailable
+from crashkit.memory import BROKEN_WALK
 
 SymbolFinder = Callable[[Program, str | None, int | None, bool], Sequence[Symbol]]
 
@@ -54,6 +55,6 @@ def load_modules(modules: Sequence[Object]) -> tuple[SymbolFinder, list[tuple[st
         name = module.name.string_().decode("ascii", "backslashreplace")
         try:
             symbols += [s for s in module_kallsyms(module) if s.name and s.address]
-        except (FaultError, LookupError, ValueError) as error:
-            failed.append((name, str(error)))
+        except BROKEN_WALK as error:
+            failed.append((name, str(error) or "its symbol table has no plausible size"))
     return SymbolIndex(symbols), failed

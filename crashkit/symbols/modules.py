@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from drgn import FaultError, Module, Object, Program, RelocatableModule
+from drgn import Module, Object, Program, RelocatableModule
 from drgn.helpers.linux.bpf import bpf_btf_for_each
 
 from crashkit.errors import Reason, Unavailable
-from crashkit.memory import bounded, read_bytes
+from crashkit.memory import BROKEN_WALK, bounded, read_bytes
 from crashkit.symbols.btf import Blob
 from crashkit.symbols.lookup import ModuleRange
 
@@ -26,13 +28,31 @@ def loaded_modules(
     found: list[tuple[RelocatableModule, ModuleRange]] = []
     problems: list[str] = []
     try:
-        for module, _new in bounded(prog.loaded_modules(), MAX_MODULES, "the module list"):
-            described = _describe(module)
-            if described is not None and isinstance(module, RelocatableModule):
-                found.append((module, described))
-    except (FaultError, LookupError, ValueError, Unavailable) as error:
+        with _warnings_of_drgn(problems):
+            for module, _new in bounded(prog.loaded_modules(), MAX_MODULES, "the module list"):
+                described = _describe(module)
+                if described is not None and isinstance(module, RelocatableModule):
+                    found.append((module, described))
+    except (*BROKEN_WALK, Unavailable) as error:
         problems.append(f"the module list could not be read to its end: {error}")
     return found, problems
+
+
+@contextmanager
+def _warnings_of_drgn(problems: list[str]) -> Iterator[None]:
+    # drgn skips a damaged module, or ends the list, with nothing but a log message.
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            problems.append(f"the module list: {record.getMessage()}")
+
+    logger, handler = logging.getLogger("drgn"), Keep(logging.WARNING)
+    propagated, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
 
 
 def _describe(module: Module) -> ModuleRange | None:
@@ -63,9 +83,9 @@ def module_blobs(prog: Program, vmlinux: Blob) -> tuple[list[Blob], list[str]]:
                 continue
             try:
                 blobs.append(_module_blob(prog, btf, vmlinux))
-            except (FaultError, Unavailable) as error:
+            except (*BROKEN_WALK, Unavailable) as error:
                 problems.append(f"a module's BTF could not be read: {error}")
-    except (FaultError, LookupError, AttributeError, Unavailable) as error:
+    except (*BROKEN_WALK, AttributeError, Unavailable) as error:
         problems.append(f"the modules' BTF could not be listed: {error}")
     return blobs, problems
 
