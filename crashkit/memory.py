@@ -11,9 +11,12 @@ from crashkit.errors import Reason, Unavailable
 
 T = TypeVar("T")
 
-BROKEN_WALK = (FaultError, LookupError, ValueError, OverflowError, OutOfBoundsError, MemoryError)
+IMPOSSIBLE = (OverflowError, OutOfBoundsError, ZeroDivisionError, MemoryError)
+"""What a helper of drgn's raises over numbers that no undamaged kernel has: sizes of 0 or beyond
+reason, indexes past their array."""
+BROKEN_WALK = (FaultError, LookupError, ValueError, *IMPOSSIBLE)
 """What a helper of drgn's raises where damaged memory leads it astray: an unmapped pointer, a
-missing type or name, an impossible number, an index past its array, a size beyond reason."""
+missing type or name, a number that cannot be."""
 
 U64_MAX = (1 << 64) - 1
 KERNEL_START = 0xFFFF_8000_0000_0000

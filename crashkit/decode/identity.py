@@ -17,9 +17,9 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from crashkit.decode.fields import printable
 from crashkit.decode.slab import cache_name, slab_identity
 from crashkit.errors import Unavailable
-from crashkit.memory import bounded, is_kernel_address
+from crashkit.memory import BROKEN_WALK, bounded, is_kernel_address
 
-_PLAIN_FAILURES = (FaultError, LookupError, AttributeError, ValidationError, NotImplementedError)
+_PLAIN_FAILURES = (*BROKEN_WALK, AttributeError, ValidationError, NotImplementedError)
 # what drgn's identification raises on missing pages, names, members, damaged slabs
 _MAX_CPUS = 8192
 

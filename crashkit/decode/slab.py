@@ -16,7 +16,7 @@ from drgn.helpers.linux.slab import SlabObjectInfo, slab_object_info
 
 from crashkit.decode.fields import Absent, Fields, has_member, naming, pointer, text_at
 from crashkit.errors import Reason, Unavailable
-from crashkit.memory import bounded, is_kernel_address
+from crashkit.memory import IMPOSSIBLE, bounded, is_kernel_address
 
 MAX_CACHE_NAMES = 10_000
 
@@ -92,6 +92,8 @@ def _allocator(what: str) -> Iterator[None]:
         raise Unavailable(what, Reason.NO_DEBUGINFO, str(unknown)) from unknown
     except ValidationError as damage:
         raise Unavailable(what, Reason.CORRUPTED, str(damage)) from damage
+    except IMPOSSIBLE as damage:
+        raise Unavailable(what, Reason.CORRUPTED, f"{type(damage).__name__}: {damage}") from damage
     except NotImplementedError as missing:
         raise Unavailable(what, Reason.UNSUPPORTED, str(missing)) from missing
 

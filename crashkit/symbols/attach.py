@@ -214,13 +214,15 @@ def _vmlinux_blob(prog: Program) -> Blob:
 
 def _name_modules(prog: Program, names: Names, attached: Attached) -> list[RelocatableModule]:
     # Where the loaded modules lie and what their symbols are; registers nothing.
+    kernel = _main_module(prog)
+    if attached.level == "btf" and names.text is not None and kernel is not None:
+        # Without a vmlinux file drgn does not know where the kernel lies, finds no module
+        # for any pc and unwinds by frame pointer: frames lost or invented, no error. Set
+        # before the modules are listed, so that a damaged one cannot claim the kernel's.
+        kernel.address_range = names.text
     listed, problems = modules.loaded_modules(prog)
     attached.problems += problems
     names.modules[:] = [described for _module, described in listed]
-    if attached.level == "btf" and names.text is not None:
-        # Without a vmlinux file drgn does not know where the kernel lies, finds no module
-        # for any pc and unwinds by frame pointer: frames lost or invented, no error.
-        prog.main_module().address_range = names.text
     symbols, failed = kallsyms.load_modules([module.object for module, _described in listed])
     attached.problems += [f"symbols of module {name}: {why}" for name, why in failed]
     names.find_module_symbols = symbols

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -45,12 +46,18 @@ def _warnings_of_drgn(problems: list[str]) -> Iterator[None]:
         def emit(self, record: logging.LogRecord) -> None:
             problems.append(f"the module list: {record.getMessage()}")
 
+    def keep_unprintable(_unraisable: object) -> None:
+        problems.append("the module list: a module's name is not text")
+
     logger, handler = logging.getLogger("drgn"), Keep(logging.WARNING)
     propagated, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
+    # drgn cannot even log a name that is not UTF-8; Python would print a traceback of that.
+    hook, sys.unraisablehook = sys.unraisablehook, keep_unprintable
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         logger.removeHandler(handler)
         logger.propagate = propagated
 
