@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drgn import ObjectNotFoundError, Program
+from drgn import FaultError, ObjectNotFoundError, Program
 from drgn.helpers.linux.kconfig import get_kconfig
 
 from crashkit.decode.fields import naming
@@ -24,23 +24,44 @@ def jiffies(prog: Program) -> int:
 
 
 def ticks_per_second(prog: Program) -> int:
-    """Find ``HZ``: from ``tick_nsec``, else from the kernel's built-in configuration.
+    """Find ``HZ``: from ``tick_nsec``, else the time keeper's interval or the configuration.
 
-    ``tick_nsec`` (kernel/time/ntp.c) is a global up to v6.17 and follows clock
-    adjustment by less than a percent, so it is matched against the values that
+    ``tick_nsec`` (kernel/time/ntp.c) is a global up to v6.12. It and the interval by which
+    the time keeper advances (NTP_INTERVAL_LENGTH, include/linux/timex.h: a tick) follow
+    clock adjustment by less than a percent, so they are matched against the values that
     CONFIG_HZ can have.
 
-    :raises Unavailable: neither is there
+    :raises Unavailable: none of them is there
     """
+    for name, read in (("tick_nsec", _tick), ("xtime_interval", _interval)):
+        try:
+            return _matching(name, read(prog))
+        except LookupError:
+            continue
+        except FaultError as fault:
+            raise Unavailable("HZ", Reason.NOT_IN_DUMP, str(fault)) from fault
+    return _configured(prog)
+
+
+def _tick(prog: Program) -> int:
+    return int(prog["tick_nsec"].value_())
+
+
+def _interval(prog: Program) -> int:
     try:
-        nanoseconds = int(prog["tick_nsec"].value_())
+        core = prog["timekeeper_data"][0]  # TIMEKEEPER_CORE
     except ObjectNotFoundError:
-        return _configured(prog)
+        core = prog["tk_core"]
+    keeper = core.timekeeper
+    return int(keeper.xtime_interval) >> int(keeper.tkr_mono.shift)
+
+
+def _matching(name: str, nanoseconds: int) -> int:
     if nanoseconds <= 0:
-        raise Unavailable("HZ", Reason.CORRUPTED, f"tick_nsec is {nanoseconds}")
+        raise Unavailable("HZ", Reason.CORRUPTED, f"{name} is {nanoseconds}")
     hz = min(_CHOICES, key=lambda choice: abs(choice - _SECOND / nanoseconds))
     if abs(hz * nanoseconds - _SECOND) > _SECOND // 100:
-        raise Unavailable("HZ", Reason.AMBIGUOUS, f"tick_nsec is {nanoseconds}")
+        raise Unavailable("HZ", Reason.AMBIGUOUS, f"{name} is {nanoseconds}")
     return hz
 
 
@@ -48,7 +69,9 @@ def _configured(prog: Program) -> int:
     with naming("HZ"):
         value = get_kconfig(prog).get("CONFIG_HZ", "")
     if not value.isdecimal():
-        raise Unavailable("HZ", Reason.NO_DEBUGINFO, "no tick_nsec, and no CONFIG_HZ in IKCONFIG")
+        raise Unavailable(
+            "HZ", Reason.NO_DEBUGINFO, "no tick_nsec, no time keeper, and no CONFIG_HZ in IKCONFIG"
+        )
     return int(value)
 
 

@@ -1,9 +1,11 @@
 """ORC: the kernel's own unwind tables, read out of the dump's memory.
 
 Format: arch/x86/include/asm/orc_types.h. The layout of ``struct orc_entry`` is taken
-from its type; the meaning of its numbers changed twice and the type shows which one
-holds: ``end`` without ``signal`` before 6.3, both in 6.3, ``signal`` alone from 6.4
-(fb799447ae29, "x86,objtool: Split UNWIND_HINT_EMPTY in two").
+from its type, and so is the meaning of ``type``: ``end`` without ``signal`` before 6.3,
+both in 6.3, ``signal`` alone from 6.4 (fb799447ae29, "x86,objtool: Split
+UNWIND_HINT_EMPTY in two"). The base registers were numbered anew in 7.1 and no type
+shows it; but the stack pointer is the base of most entries, so its number is the one
+that occurs most.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import enum
 from array import array
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from drgn import Program, Type, sizeof
 
@@ -26,6 +29,7 @@ class Base(enum.Enum):
 
     UNDEFINED = "undefined"
     PREV_SP = "prev-sp"
+    AX = "rax"
     DX = "rdx"
     DI = "rdi"
     BP = "rbp"
@@ -50,6 +54,16 @@ _BASES = (
     Base.UNDEFINED, Base.PREV_SP, Base.DX, Base.DI, Base.BP, Base.SP,
     Base.R10, Base.R13, Base.BP_INDIRECT, Base.SP_INDIRECT,
 )  # fmt: skip
+
+# From 7.1 on, where other architectures share the table's code.
+_BASES_SHARED = (
+    Base.UNDEFINED, Base.AX, Base.DX, Base.SP, Base.BP, Base.DI, Base.R10, Base.R13,
+    Base.PREV_SP, Base.SP_INDIRECT, Base.BP_INDIRECT,
+)  # fmt: skip
+
+# Entries looked at for the numbering: so many at the start of each of so many parts.
+_SAMPLED_ENTRIES = 512
+_SAMPLED_PARTS = 4
 
 # Before 6.4 the end of the stack was a flag beside the type.
 _KINDS_WITH_END = (Kind.CALL, Kind.REGS, Kind.REGS_PARTIAL)
@@ -76,6 +90,8 @@ class Layout:
     size: int
     fields: dict[str, tuple[int, int]]
     """Name to (first bit, width)."""
+    bases: tuple[Base, ...] = _BASES
+    """Meaning of the ``sp_reg`` and ``bp_reg`` fields, by number."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -97,6 +113,34 @@ def layout_of(type_: Type) -> Layout:
     if not needed <= fields.keys() or type_.size is None:
         raise Unavailable("ORC", Reason.UNSUPPORTED, "struct orc_entry has other members")
     return Layout(type_.size, fields)
+
+
+def numbered(layout: Layout, prog: Program, entry_address: int, count: int) -> Layout:
+    """Return ``layout`` with the base registers as the table at ``entry_address`` numbers them.
+
+    :param count: number of entries in the table
+    :raises Unavailable: no part of it is in the dump, or it uses both numbers alike
+    """
+    first, width = layout.fields["sp_reg"]
+    mask = (1 << width) - 1
+    size = layout.size
+    seen: Counter[int] = Counter()
+    absent: Unavailable | None = None
+    for part in range(_SAMPLED_PARTS):
+        start, end = (n * count // _SAMPLED_PARTS for n in (part, part + 1))
+        entries = min(_SAMPLED_ENTRIES, end - start)
+        try:
+            data = read_bytes(prog, entry_address + start * size, entries * size, "ORC table")
+        except Unavailable as missing:
+            absent = missing
+            continue
+        words = (data[at : at + size] for at in range(0, len(data), size))
+        seen.update((int.from_bytes(word, "little") >> first) & mask for word in words)
+    old, new = (seen[bases.index(Base.SP)] for bases in (_BASES, _BASES_SHARED))
+    if old == new:
+        detail = f"{old} entries each way"
+        raise absent or Unavailable("ORC register numbers", Reason.AMBIGUOUS, detail)
+    return replace(layout, bases=_BASES if old > new else _BASES_SHARED)
 
 
 class Table:
@@ -165,14 +209,13 @@ def decode(layout: Layout, data: bytes) -> Rule | None:
         return value - (1 << width) if value >> (width - 1) else value
 
     number, sp, bp = field("type"), field("sp_reg"), field("bp_reg")
-    if number >= len(layout.kinds) or sp >= len(_BASES) or bp >= len(_BASES):
+    if number >= len(layout.kinds) or max(sp, bp) >= len(layout.bases):
         raise Unavailable("ORC entry", Reason.CORRUPTED, data.hex())
     kind = layout.kinds[number]
+    sp_base, bp_base = layout.bases[sp], layout.bases[bp]
     if field("end"):
         kind = Kind.END_OF_STACK
-    if kind is Kind.UNDEFINED or (_BASES[sp] is Base.UNDEFINED and kind is not Kind.END_OF_STACK):
+    if kind is Kind.UNDEFINED or (sp_base is Base.UNDEFINED and kind is not Kind.END_OF_STACK):
         return None
-    return Rule(
-        kind, _BASES[sp], signed("sp_offset"), _BASES[bp], signed("bp_offset"),
-        bool(field("signal")),
-    )  # fmt: skip
+    signal = bool(field("signal"))
+    return Rule(kind, sp_base, signed("sp_offset"), bp_base, signed("bp_offset"), signal)

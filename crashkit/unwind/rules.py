@@ -6,7 +6,7 @@ from drgn import FaultError, Object, Program
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols.lookup import ModuleRange, find_symbol, module_at, names_of
-from crashkit.symbols.orc import Layout, Rule, Table, layout_of
+from crashkit.symbols.orc import Layout, Rule, Table, layout_of, numbered
 
 _CACHE_KEY = "crashkit.orc"
 
@@ -21,9 +21,10 @@ class OrcRules:
         """
         self._prog = prog
         try:
-            self._layout: Layout = layout_of(prog.type("struct orc_entry"))
+            layout = layout_of(prog.type("struct orc_entry"))
         except LookupError as missing:
             raise Unavailable("ORC", Reason.NO_DEBUGINFO, "no struct orc_entry") from missing
+        self._layout = self._numbered(layout)
         self._tables: dict[str | None, Table | None] = {}
 
     def find(self, pc: int) -> Rule | None:
@@ -42,27 +43,49 @@ class OrcRules:
             return None  # an entry outside the dump is a pc without a rule
 
     def _load(self, module: ModuleRange | None) -> Table | None:
+        if self._layout is None:
+            return None
         try:
-            return self._load_module(module) if module else self._load_vmlinux()
+            if module:
+                return self._load_module(module, self._layout)
+            return self._load_vmlinux(self._layout)
         except (FaultError, Unavailable, AttributeError, LookupError):
             return None  # no table: the walk says at which pc it had no rule
 
-    def _load_vmlinux(self) -> Table | None:
+    def _numbered(self, layout: Layout) -> Layout | None:
+        # The core kernel's table is the larger one; modules' follow it. Without it: no rules.
+        found = self._vmlinux()
+        if found is None:
+            return None
+        _ips, entries, count = found
+        try:
+            return numbered(layout, self._prog, entries, count)
+        except Unavailable:
+            return None
+
+    def _vmlinux(self) -> tuple[int, int, int] | None:
+        # Instruction offsets, entries and how many of both.
         ips = find_symbol(self._prog, "__start_orc_unwind_ip")
         end = find_symbol(self._prog, "__stop_orc_unwind_ip")
         entries = find_symbol(self._prog, "__start_orc_unwind")
         if ips is None or end is None or entries is None:
             return None
-        count = (end.address - ips.address) // 4
-        return Table(self._prog, self._layout, ips.address, entries.address, count)
+        return ips.address, entries.address, (end.address - ips.address) // 4
 
-    def _load_module(self, module: ModuleRange) -> Table | None:
+    def _load_vmlinux(self, layout: Layout) -> Table | None:
+        found = self._vmlinux()
+        if found is None:
+            return None
+        ips, entries, count = found
+        return Table(self._prog, layout, ips, entries, count)
+
+    def _load_module(self, module: ModuleRange, layout: Layout) -> Table | None:
         arch = Object(self._prog, "struct module *", module.object_address).arch
         count = int(arch.num_orcs)
         if not count:
             return None
         ips, entries = int(arch.orc_unwind_ip), int(arch.orc_unwind)
-        return Table(self._prog, self._layout, ips, entries, count)
+        return Table(self._prog, layout, ips, entries, count)
 
 
 def orc_rules(prog: Program) -> OrcRules:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from driver.dumps import METHODS, Method
 from driver.errors import LabError
-from driver.kernels import SERIES, Kernel, debian_kernel, debuginfo
+from driver.kernels import Kernel, debian_kernel, debuginfo
 from driver.make import Request, make
 from driver.scenarios import SCENARIOS
 from kernel.build import SMALL, small_kernel
@@ -40,7 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, help="folder for vmcore, console.txt, made.json"
     )
-    parser.add_argument("--kernel", choices=(*SERIES, SMALL), default="6.1", help="kernel")
+    parser.add_argument(
+        "--kernel",
+        default="6.1",
+        metavar="SERIES[@SUITE][/FLAVOUR]",
+        help=f"newest Debian kernel of a series, as 6.1, 7 or 6.12@trixie/amd64; or {SMALL}",
+    )
     parser.add_argument("--paging", type=int, choices=(4, 5), default=4, help="levels of paging")
     parser.add_argument("--memory", type=int, help="guest memory in MiB")
     parser.add_argument("--deadline", type=float, default=180.0, help="seconds for the guest")
@@ -64,7 +69,8 @@ def _request(arguments: argparse.Namespace) -> Request:
         scenario=ALL[arguments.scenario],
         kernel=_kernel(arguments.kernel),
         methods=arguments.dump,
-        output=arguments.output or Path(f"{arguments.scenario}-{arguments.kernel}"),
+        output=arguments.output
+        or Path(f"{arguments.scenario}-{arguments.kernel.replace('/', '-')}"),
         paging=arguments.paging,
         memory=arguments.memory,
         deadline=arguments.deadline,

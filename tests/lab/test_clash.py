@@ -62,18 +62,3 @@ def test_tcp_excludes(opened: Open) -> None:
     found = finding(opened("clash-lookalike-tcp-6.1"))
     tcp = next(c for c in found.checks if c.id == "tcp")
     assert tcp.holds is True
-
-
-@pytest.mark.parametrize("name", ["clash-ct-net-6.1"])
-def test_raced_clash_on_the_stock_kernel(opened: Open, name: str) -> None:
-    from tests.lab.conftest import lab_folder
-
-    if not (lab_folder() / name).is_dir():
-        pytest.skip("the raced clash is made by .ci/full (3 tries of 120 s)")
-    crash = opened(name)
-    found = finding(crash)
-    assert found.verdict is Verdict.CONFIRMED, [(c.id, c.holds, c.why_not) for c in found.checks]
-    assert crash.fault is not None
-    assert crash.fault.expression == "ct->ct_net->ct.nf_conntrack_event_cb"
-    assert found.fix is not None
-    assert found.fix.in_this_binary is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -109,6 +110,23 @@ def test_hz_from_tick_nsec(nanoseconds: int, hz: int) -> None:
     kernel = modern_kernel()
     kernel.variable("tick_nsec", "unsigned long", nanoseconds)
     assert ticks_per_second(kernel.prog) == hz
+
+
+@pytest.mark.parametrize("name", ["tk_core", "timekeeper_data"])
+def test_hz_from_the_time_keeper(name: str) -> None:
+    kernel = modern_kernel()
+    kernel.struct("tk_read_base", 4, ("shift", "unsigned int", 0))
+    kernel.struct(
+        "timekeeper",
+        16,
+        ("tkr_mono", "struct tk_read_base", 0),
+        ("xtime_interval", "unsigned long", 8),
+    )
+    kernel.struct("tk_data", 16, ("timekeeper", "struct timekeeper", 0))
+    ctype = "struct tk_data" if name == "tk_core" else "struct tk_data [2]"
+    core = kernel.variable(name, ctype)
+    kernel.put(core.value_(), struct.pack("<IxxxxQ", 24, 3_999_999 << 24))
+    assert ticks_per_second(kernel.prog) == 250
 
 
 @pytest.mark.parametrize("nanoseconds", [0, 1, 7_000_000])

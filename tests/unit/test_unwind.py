@@ -260,3 +260,41 @@ def test_impossible_entry_is_corrupt_not_guessed() -> None:
     )  # fmt: skip
     with pytest.raises(Unavailable):
         orc_.decode(layout, struct.pack("<hhH", 8, 0, 15 | 2 << 8))
+
+
+def orc_as_of_7_1(sp_offset: int, *, sp: int = 3, bp: int = 0, kind: int = 2) -> bytes:
+    """One entry with the registers numbered as from Linux 7.1 on: SP is 3, BP 4, PREV_SP 8."""
+    return orc(sp_offset, sp=sp, bp=bp, bp_offset=-16 if bp else 0, kind=kind)
+
+
+def test_registers_numbered_anew_are_known_by_the_most_frequent_base() -> None:
+    kernel = MockKernel()
+    kernel.function("inner", 0x0, orc_as_of_7_1(24))
+    kernel.function("middle", 0x100, orc_as_of_7_1(16, sp=4, bp=8))
+    kernel.function("outer", 0x200, orc_as_of_7_1(0, kind=1))
+    kernel.function("other", 0x300, orc_as_of_7_1(16, sp=5))  # DI, as 5 was SP before
+    kernel.push(SP + 16, TEXT + 0x110, 0xB0B, TEXT + 0x210)
+    start = Context(pc=TEXT + 5, sp=SP, registers=known(rbp=SP + 24))
+    walked = walk(
+        kernel.program(), start, recover=lambda *_: {"rbp": EntryLocation(register="rbp")}
+    )
+    assert functions(walked.frames) == ["inner", "middle", "outer"]
+    assert walked.frames[2].registers["rbp"].value == 0xB0B
+    assert walked.complete
+
+
+def test_registers_numbered_either_way_are_not_guessed() -> None:
+    kernel = MockKernel()
+    kernel.function("inner", 0x0, orc_as_of_7_1(24))
+    kernel.function("other", 0x100, orc(24))
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=SP))
+    assert functions(walked.frames) == ["inner"]
+    assert walked.end == "no unwind rule for inner"
+
+
+def test_numbers_that_neither_kernel_has_end_the_walk() -> None:
+    kernel = chain()
+    kernel.function("odd", 0x300, orc(8, sp=12))
+    walked = walk(kernel.program(), Context(pc=TEXT + 0x305, sp=SP))
+    assert functions(walked.frames) == ["odd"]
+    assert not walked.complete

@@ -6,6 +6,7 @@ The mirror is the one the system's apt uses. Nothing of the system is changed.
 import os
 import re
 import shutil
+import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -13,11 +14,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from driver.errors import LabError, run
+from driver.errors import run
 from driver.lock import locked
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-KERNEL_SUITES = ("bookworm", "bookworm-updates", "bookworm-security")
+#: Suites to take a kernel, its headers and their tools from, by the name on the command line.
+KERNEL_SUITES = {
+    "bookworm": ("bookworm", "bookworm-updates", "bookworm-security"),
+    "trixie": ("trixie", "trixie-updates", "trixie-security"),
+    "trixie-backports": ("trixie-backports", "trixie", "trixie-updates", "trixie-security"),
+    "forky": ("forky",),
+    "sid": ("sid",),
+}
 INDEX_AGE_S = 12 * 3600
 
 
@@ -65,7 +73,7 @@ class Archive:
     #: Folder for apt's files and the unpacked packages.
     cache: Path
     #: The suites to take packages from.
-    suites: tuple[str, ...] = KERNEL_SUITES
+    suites: tuple[str, ...] = KERNEL_SUITES["bookworm"]
 
     @property
     def _apt(self) -> Path:
@@ -100,21 +108,18 @@ class Archive:
             run(["apt-get", *self._options, "-q", "update"], timeout=900)
             stamp.touch()
 
-    def newest(self, pattern: str) -> tuple[str, str]:
-        """Name and version of the newest package whose whole name matches *pattern*.
-
-        :raises LabError: the archive has none
-        """
+    def matching(self, pattern: str) -> list[tuple[str, str]]:
+        """Name and version of each package whose whole name matches *pattern*, newest last."""
         self.update()
         found = self._cache("search", "--names-only", f"^{pattern}$")
         names = [line.split()[0] for line in found.splitlines()]
         if not names:
-            raise LabError(f"the Debian archive has no package matching {pattern}")
+            return []
         policy = self._cache("policy", *names)
         candidates: list[tuple[str, str]] = re.findall(
             r"^(\S+):$.*?Candidate: (\S+)$", policy, re.MULTILINE | re.DOTALL
         )
-        return max(candidates, key=lambda candidate: _numbers(candidate[1]))
+        return sorted(candidates, key=lambda candidate: _numbers(candidate[1]))
 
     def _cache(self, *words: str) -> str:
         return run(["apt-cache", *self._options, *words])
@@ -123,6 +128,25 @@ class Archive:
         """Names of the packages that *name* depends on directly."""
         text = self._cache("depends", "--important", name)
         return re.findall(r"Depends: ([^<\s]+)$", text, re.MULTILINE)
+
+    def closure(self, *first: str, without: str = "$") -> list[str]:
+        """Names of the packages *first* and of all they need, but for those matching *without*."""
+        names = list(dict.fromkeys(first))
+        for name in names:
+            needed = [other for other in self.depends(name) if not re.match(without, other)]
+            names += [other for other in dict.fromkeys(needed) if other not in names]
+        return names
+
+    def unpack_together(self, names: list[str], root: Path) -> None:
+        """Download the packages *names* and unpack them all in *root*."""
+        with locked(self._apt / "lock", wait=1800), tempfile.TemporaryDirectory() as folder:
+            run(
+                ["apt-get", *self._options, "-q", "download", *names],
+                cwd=Path(folder),
+                timeout=3600,
+            )
+            for file in sorted(Path(folder).glob("*.deb"), key=_links_first):
+                run(["dpkg-deb", "-x", file, root], timeout=1200)
 
     def unpack(self, name: str) -> Package:
         """Download and unpack the package *name*, unless the cache already has it."""
@@ -149,6 +173,11 @@ class Archive:
 def _source_line(suite: str) -> str:
     name = "debian-security" if suite.endswith("-security") else "debian"
     return f"deb [arch=amd64 signed-by={KEYRING}] {mirror(name)} {suite} main\n"
+
+
+# base-files brings /lib -> usr/lib and the like, which must come before what lies there.
+def _links_first(file: Path) -> tuple[bool, str]:
+    return (not file.name.startswith("base-files_"), file.name)
 
 
 def _numbers(version: str) -> list[int]:

@@ -14,6 +14,11 @@ FLAT_HEADER_SIZE = 4096
 FLAT_RECORD = struct.Struct(">qq")
 FLAT_END = -1
 DISK_SIZE = 1 << 30
+#: In place of makedumpfile's options: the capture kernel's program that copies all memory.
+COPY = "cat"
+# Elf64_Ehdr and Elf64_Phdr, as elf(5) gives them: where the program headers are, and the segments.
+ELF_HEADER = struct.Struct("<32xQ14xHH")
+ELF_SEGMENT = struct.Struct("<8xQ16xQ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,7 @@ class Method:
     name: str
     #: How the dump comes about, in one line.
     summary: str
-    #: Options of makedumpfile in the capture kernel; None for QEMU's own dump.
+    #: Options of makedumpfile in the capture kernel, or COPY; None for QEMU's own dump.
     options: str | None = None
     #: Whether the file stays in the flattened form in which the capture kernel writes it.
     flat: bool = False
@@ -49,6 +54,7 @@ METHODS = (
         flat=True,
     ),
     Method(name="kdump-elf", summary="kexec, makedumpfile -E -d 31", options="-E -d 31"),
+    Method(name="kdump-copy", summary="kexec, /proc/vmcore as it is, all memory", options=COPY),
     Method(
         name="kdump-snappy",
         summary="kdump-zlib, its pages recompressed on the host",
@@ -75,6 +81,9 @@ def save(method: Method, raw: Path, path: Path) -> None:
     if not method.is_kexec:
         shutil.move(raw, path)
         path.chmod(0o644)
+        return
+    if method.options == COPY:
+        _copy_start(raw, path, elf_end(raw))
         return
     end = flat_end(raw)
     if method.flat:
@@ -103,6 +112,22 @@ def flat_end(disk: Path) -> int:
             if size <= 0 or position + size > DISK_SIZE:
                 raise LabError(f"the flattened dump is cut off after {position} bytes")
             position += size
+
+
+def elf_end(disk: Path) -> int:
+    """Return the size in bytes of the ELF core at the start of *disk*.
+
+    :raises LabError: there is none
+    """
+    with disk.open("rb") as file:
+        header = file.read(64)
+        if not header.startswith(b"\x7fELF"):
+            raise LabError("the capture kernel copied nothing")
+        position, size, count = ELF_HEADER.unpack_from(header)
+        file.seek(position)
+        headers = file.read(size * count)
+    segments = (ELF_SEGMENT.unpack_from(headers, size * n) for n in range(count))
+    return max(offset + in_file for offset, in_file in segments)
 
 
 def _copy_start(source: Path, target: Path, size: int) -> None:

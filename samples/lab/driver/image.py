@@ -1,8 +1,10 @@
 """What a guest boots with: the initramfs of a scenario and that of the capture kernel."""
 
+import lzma
 import tempfile
 from pathlib import Path
 
+from driver.dumps import COPY
 from driver.errors import LabError, run
 from driver.initramfs import Initramfs, find_program
 from driver.kernels import Kernel
@@ -12,7 +14,8 @@ from driver.scenarios import GUEST, Scenario
 XTABLES = Path("/usr/lib/x86_64-linux-gnu/xtables")
 PROGRAMS = ("ip", "iptables-legacy", "conntrack")
 # Without it the dump has no VMCOREINFO note: it hands QEMU the address of the kernel's.
-ALWAYS = ("qemu_fw_cfg",)
+# conntrack's checksums come from a module that modules.dep does not name, unless built in.
+ALWAYS = ("qemu_fw_cfg", "crc32c_generic")
 # Everything that makedumpfile can say but its progress.
 QUIET = "--message-level 22"
 
@@ -36,14 +39,13 @@ def scenario_image(scenario: Scenario, kernel: Kernel) -> Initramfs:
 def add_capture(image: Initramfs, kernel: Kernel, dumps: list[str]) -> None:
     """Make the guest of *image* write a dump by kexec.
 
-    :param dumps: for each dump, makedumpfile's options; the first goes to the first disk
+    :param dumps: for each dump, makedumpfile's options or COPY; the first goes to the first disk
     """
     capture = Initramfs()
     _add_base(capture, GUEST / "capture-init")
     program = fetch_makedumpfile().add_to(capture)
-    lines = [
-        f"nvme{number}n1 {program} {QUIET} -F {options}\n" for number, options in enumerate(dumps)
-    ]
+    commands = [COPY if options == COPY else f"{program} {QUIET} -F {options}" for options in dumps]
+    lines = [f"nvme{number}n1 {command}\n" for number, command in enumerate(commands)]
     capture.add("/lab/dumps", "".join(lines))
     image.add_program("kexec")
     image.add("/lab/vmlinuz", kernel.image.read_bytes())
@@ -70,7 +72,13 @@ def _add_base(image: Initramfs, init: Path) -> None:
 def _add_modules(image: Initramfs, kernel: Kernel, names: tuple[str, ...]) -> None:
     paths = []
     for file in kernel.module_files(names):
-        path = f"/lab/modules.d/{file.name}"
-        image.add(path, file.read_bytes())
+        path = f"/lab/modules.d/{file.name.removesuffix('.xz')}"
+        image.add(path, _plain(file))
         paths.append(f"{path}\n")
     image.add("/lab/modules", "".join(paths))
+
+
+# The kernel would take these modules only with a flag that busybox does not give.
+def _plain(file: Path) -> bytes:
+    data = file.read_bytes()
+    return lzma.decompress(data) if file.suffix == ".xz" else data

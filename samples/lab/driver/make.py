@@ -102,10 +102,10 @@ def _crash(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]
 
 def _machine(request: Request, dumps: list[str], disks: tuple[Path, ...]) -> Machine:
     image = scenario_image(request.scenario, request.kernel)
-    arguments: tuple[str, ...] = ()
+    arguments = request.scenario.arguments
     if dumps:
         add_capture(image, request.kernel, dumps)
-        arguments = (f"crashkernel={CRASHKERNEL_MB}M",)
+        arguments += (f"crashkernel={CRASHKERNEL_MB}M",)
     return Machine(
         kernel=request.kernel,
         initramfs=image.archive(),

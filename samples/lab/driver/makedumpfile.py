@@ -6,7 +6,6 @@ An older one on a newer kernel drops too much (1.7.2 on 6.12: slab pages) or too
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,7 +51,7 @@ def fetch_makedumpfile() -> Makedumpfile:
     folder = archive.cache / "makedumpfile" / package.version.replace(":", "_")
     if not folder.is_dir():
         part = folder.with_name(folder.name + ".part")
-        _collect(list(_closure(archive, package.name)), part)
+        _collect([archive.unpack(name) for name in archive.closure(package.name)], part)
         part.rename(folder)
     version = re.search(r"version (\S+)", run([*command(folder), "-v"]))
     return Makedumpfile(folder=folder, version=version[1] if version else "unknown")
@@ -61,13 +60,6 @@ def fetch_makedumpfile() -> Makedumpfile:
 def command(folder: Path) -> list[str]:
     """Words that run the makedumpfile in *folder* with the libraries there."""
     return [str(folder / LOADER), "--library-path", str(folder), str(folder / "makedumpfile")]
-
-
-def _closure(archive: Archive, first: str) -> Iterator[Package]:
-    names = [first]
-    for name in names:
-        yield archive.unpack(name)
-        names += [needed for needed in archive.depends(name) if needed not in names]
 
 
 def _collect(packages: list[Package], folder: Path) -> None:
