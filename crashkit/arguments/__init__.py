@@ -1,12 +1,22 @@
-"""Arguments of the functions on a stack, recovered from where they still are.
+"""Arguments of the functions on a stack: recovered, with the proof.
 
-A first form of the engine: a parameter is *proved* when the register that carried it on
-entry is still held, at the frame's pc, in a register known there or in a stack slot of
-the frame that the function itself reads back. Nothing is taken from a caller yet.
+A parameter is *proved* when its value follows from the dump's bytes and the ABI: the
+register that carried it on entry is still held in the frame, or the caller's code and
+registers say what it passed. Ways that are independent must agree.
 """
 
+from crashkit.arguments.answer import Answer
 from crashkit.arguments.entry import recover_entry_registers
-from crashkit.arguments.parts import Argument, MissingArgument
-from crashkit.arguments.recover import recover_arguments
+from crashkit.arguments.parts import Argument, Holder, MissingArgument
+from crashkit.arguments.recover import StackArguments, recover_arguments, register_at_entry
 
-__all__ = ["Argument", "MissingArgument", "recover_arguments", "recover_entry_registers"]
+__all__ = [
+    "Answer",
+    "Argument",
+    "Holder",
+    "MissingArgument",
+    "StackArguments",
+    "recover_arguments",
+    "recover_entry_registers",
+    "register_at_entry",
+]

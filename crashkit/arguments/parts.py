@@ -15,15 +15,18 @@ class Argument:
     name: str
     ctype: str
     value: int
+    """Unsigned, of the parameter's size."""
     current: int | None = None
     """Value of the parameter's variable now, where that is another."""
     origin: Origin
     certainty: Certainty
     corroborated_by: tuple[Origin, ...] = ()
+    """Ways that gave the same value without using ``origin``'s."""
     how: str
     """The proof, as an expert would write it."""
     identity: str | None = None
     conflict: str | None = None
+    """The ways that should agree and do not; ``value`` is then one of theirs, not proved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +36,17 @@ class MissingArgument:
     name: str
     ctype: str
     reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A frame that has a value: in a register, a slot, or as an argument."""
+
+    stack: str
+    """The name given to the stack."""
+    index: int
+    function: str | None
+    place: str
+    """``argument skb``, ``r13``, ``slot ffff…8a0``."""
+    certainty: Certainty

@@ -2,105 +2,175 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 from drgn import Program, Type, TypeKind
 
-from crashkit.arguments.entry import frame_state
+from crashkit.arguments.activation import function_of, physical
+from crashkit.arguments.answer import Answer
+from crashkit.arguments.combine import combine
 from crashkit.arguments.parts import Argument, MissingArgument
-from crashkit.dataflow import Dataflow, Entry, State, Term, analyse_function
-from crashkit.dataflow.prototype import parameters_of, prototype_of
+from crashkit.arguments.pt_regs import user_registers
+from crashkit.arguments.resolve import Resolver
+from crashkit.dataflow import Entry, FrameAddress, Term
+from crashkit.dataflow.prototype import parameters_of, prototype_of, source_prototype
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import size_of, strip
-from crashkit.memory import read_u64
-from crashkit.registers import CALLEE_SAVED, CALLER_SAVED
-from crashkit.symbols import SymbolAt
-from crashkit.unwind import Frame, RegisterValue
-from crashkit.value import Certainty, Origin
+from crashkit.unwind import Frame
 
 Recovered = tuple[tuple[Argument, ...], tuple[MissingArgument, ...]]
+Identify = Callable[[int], str | None]
+"""Says what an address is, in a few words."""
 
 
-def recover_arguments(prog: Program, frame: Frame) -> Recovered:
+class StackArguments:
+    """The arguments of every frame of one stack.
+
+    :ivar frames: the stack's frames without the inlined ones, innermost first
+    """
+
+    def __init__(
+        self, prog: Program, frames: Sequence[Frame], *, identify: Identify | None = None
+    ) -> None:
+        """Look at a stack.
+
+        :param frames: from the innermost frame of interest outward to the stack's end
+        :param identify: says what a pointer points at; an annotation, never a ground
+        """
+        self.frames = physical(frames)
+        self._prog = prog
+        self._identify = identify
+        user = user_registers(prog, self.frames)
+        self._resolver = Resolver(prog=prog, frames=self.frames, user=user)
+
+    def of(self, position: int) -> Recovered:
+        """Recover what a frame's function was called with.
+
+        :returns: arguments, and the parameters whose value cannot be had; both empty
+            when nothing describes the function
+        """
+        try:
+            function = function_of(self.frames[position])
+            prototype = prototype_of(self._prog, function)
+            places = {parameter.name: term for term, parameter in parameters_of(prototype).items()}
+        except Unavailable as missing:
+            return (), self._all_missing(position, missing)
+        found: list[Argument] = []
+        lost: list[MissingArgument] = []
+        for number, parameter in enumerate(prototype.parameters):
+            name = parameter.name or f"argument {number}"
+            try:
+                argument = self._argument(position, name, parameter.type, places.get(name))
+                found.append(self._identified(argument, parameter.type))
+            except Unavailable as missing:
+                lost.append(_missing(name, parameter.type, missing))
+        return tuple(found), tuple(lost)
+
+    def register_at_entry(self, position: int, register: str) -> Answer:
+        """What a register held when the frame's function was entered.
+
+        :raises Unavailable: nothing tells any longer
+        """
+        self._resolver.start()
+        return self._resolver.entry(position, register)
+
+    def _all_missing(self, position: int, why: Unavailable) -> tuple[MissingArgument, ...]:
+        # A clone's parameters are not those of the source: named, and none answered.
+        try:
+            prototype = source_prototype(self._prog, function_of(self.frames[position]))
+        except Unavailable:
+            return ()
+        return tuple(
+            _missing(parameter.name or f"argument {n}", parameter.type, why)
+            for n, parameter in enumerate(prototype.parameters)
+        )
+
+    def _argument(self, position: int, name: str, type_: Type, place: Term | None) -> Argument:
+        size = _size(type_)
+        what = f"{name} of {self.frames[position].function}()"
+        self._resolver.start()
+        ways: list[tuple[str, Answer]] = []
+        problems: list[Unavailable] = []
+        if isinstance(place, Entry):
+            for way, ask in self._ways(position, place.register, size):
+                try:
+                    ways.append((way, ask()))
+                except Unavailable as missing:
+                    problems.append(missing)
+        elif isinstance(place, FrameAddress):
+            ways.append(("caller", self._resolver.passed_on_stack(position, place.offset, size)))
+        else:
+            raise Unavailable(what, Reason.UNSUPPORTED, "not passed in a register")
+        if not ways:
+            raise _most_telling(what, problems)
+        return combine(name, type_.type_name(), size, ways)
+
+    def _ways(
+        self, position: int, register: str, size: int
+    ) -> list[tuple[str, Callable[[], Answer]]]:
+        frame = self.frames[position]
+
+        def kept() -> Answer:
+            answer = self._resolver.kept(position, Entry(register), size)
+            return replace(answer, how=f"{frame.function} has {register} in {answer.how}")
+
+        return [
+            ("the function", kept),
+            ("its caller", lambda: self._resolver.passed(position, register, size)),
+        ]
+
+    def _identified(self, argument: Argument, type_: Type) -> Argument:
+        if self._identify is None or strip(type_).kind is not TypeKind.POINTER:
+            return argument
+        return replace(argument, identity=self._identify(argument.value))
+
+
+def recover_arguments(
+    prog: Program,
+    frame: Frame,
+    *,
+    callers: Sequence[Frame] = (),
+    identify: Identify | None = None,
+) -> Recovered:
     """Recover what the frame's function was called with.
 
+    :param callers: the frames after it, outward; without them only the frame itself
+        is looked at
+    :param identify: says what a pointer points at
     :returns: arguments, and the parameters whose value cannot be had; both empty when
         nothing describes the function
     """
-    if frame.function is None or frame.offset is None or frame.size is None or frame.inlined:
+    if frame.inlined:
         return (), ()
-    symbol = SymbolAt(frame.function, frame.pc - frame.offset, frame.size, frame.module)
-    try:
-        prototype = prototype_of(prog, symbol)
-    except Unavailable:
-        return (), ()  # no parameter is known, so none is missing
-    names = [(p.name or f"argument {n}", p.type) for n, p in enumerate(prototype.parameters)]
-    try:
-        places = {parameter.name: term for term, parameter in parameters_of(prototype).items()}
-        state = frame_state(prog, symbol, frame.pc, frame.interrupted)
-        flow = analyse_function(prog, symbol)
-    except Unavailable as missing:
-        return (), tuple(_missing(name, type_, missing.reason) for name, type_ in names)
-    found: list[Argument] = []
-    lost: list[MissingArgument] = []
-    for name, type_ in names:
-        try:
-            found.append(_argument(prog, frame, flow, state, name, type_, places.get(name)))
-        except Unavailable as missing:
-            lost.append(_missing(name, type_, missing.reason))
-    return tuple(found), tuple(lost)
+    return StackArguments(prog, (frame, *callers), identify=identify).of(0)
 
 
-def _missing(name: str, type_: Type, reason: Reason) -> MissingArgument:
-    return MissingArgument(name=name, ctype=type_.type_name(), reason=reason)
+def register_at_entry(prog: Program, frames: Sequence[Frame], index: int, register: str) -> Answer:
+    """What ``register`` held when the function of frame ``frames[index]`` was entered.
+
+    :param frames: a stack, innermost first
+    :raises Unavailable: nothing tells any longer, or the frame is an inlined function's
+    """
+    if frames[index].inlined:
+        raise Unavailable(register, Reason.NOT_APPLICABLE, "an inlined function has no entry")
+    return StackArguments(prog, frames[index:]).register_at_entry(0, register)
 
 
-def _argument(
-    prog: Program,
-    frame: Frame,
-    flow: Dataflow,
-    state: State,
-    name: str,
-    type_: Type,
-    place: Term | None,
-) -> Argument:
-    what = f"{name} of {frame.function}()"
-    if not isinstance(place, Entry):
-        raise Unavailable(what, Reason.UNSUPPORTED, "not passed in a register")
-    for register in CALLEE_SAVED + (CALLER_SAVED if frame.interrupted else ()):
-        held = frame.registers.get(register)
-        if held is not None and state.registers.get(register) == place:
-            how = f"{frame.function} keeps {place.register} in {register}{_where(held)}"
-            if register == place.register:
-                how = f"{frame.function} has not changed {register} at +{frame.offset:#x}"
-            origin = Origin.SAVED_REGISTER if held.saved_by else Origin.REGISTER
-            return _made(name, type_, held.value, origin, held.certainty, how)
-    for offset, slot in state.slots.items():
-        if slot.term != place or slot.size != 8 or frame.cfa is None:
-            continue
-        if not slot.saved and offset not in flow.loaded_slots:
-            continue  # may be a callee's stack argument, which the callee owns
-        address = frame.cfa + offset
-        how = f"{frame.function} keeps {place.register} at {address:016x}"
-        value = read_u64(prog, address, what)
-        return _made(name, type_, value, Origin.MEMORY, Certainty.PROVED, how)
-    raise Unavailable(what, Reason.OPTIMIZED_OUT, "no register or slot keeps it")
-
-
-def _where(held: RegisterValue) -> str:
-    if held.saved_by is None or held.slot is None:
-        return ""
-    return f"; {held.saved_by} pushed it at {held.slot:016x}"
-
-
-def _made(
-    name: str, type_: Type, value: int, origin: Origin, certainty: Certainty, how: str
-) -> Argument:
+def _size(type_: Type) -> int:
     bare = strip(type_)
-    size = 8 if bare.kind is TypeKind.POINTER else size_of(bare) or 8
-    return Argument(
-        name=name,
-        ctype=type_.type_name(),
-        value=value & ((1 << 8 * size) - 1),
-        origin=origin,
-        certainty=certainty,
-        how=how,
-    )
+    return 8 if bare.kind is TypeKind.POINTER else size_of(bare) or 8
+
+
+def _missing(name: str, type_: Type, why: Unavailable) -> MissingArgument:
+    return MissingArgument(name=name, ctype=type_.type_name(), reason=why.reason, detail=why.detail)
+
+
+def _most_telling(what: str, problems: list[Unavailable]) -> Unavailable:
+    # The caller's reason, asked last, says more than that the function kept no copy,
+    # unless there simply is no caller.
+    plain = (Reason.NOT_APPLICABLE, Reason.OPTIMIZED_OUT)
+    for problem in reversed(problems):
+        if problem.reason not in plain:
+            return Unavailable(what, problem.reason, problem.detail)
+    return Unavailable(what, Reason.OPTIMIZED_OUT, "neither it nor its caller keeps a copy")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from crashkit._version import __version__
-from crashkit.cli.options import Options, check, not_built, with_common
+from crashkit.cli.options import Options, check, with_common
 from crashkit.cli.output import Output, complain
 from crashkit.errors import CrashkitError, Reason, Unavailable, UsageError
 
@@ -121,30 +121,24 @@ def triage(
 def bt(
     vmcore: Vmcore,
     options: Options,
-    all_cpus: Annotated[bool, typer.Option("-a", help="All CPUs (not built yet).")] = False,
-    pid: Annotated[int | None, typer.Option("-p", help="One task (not built yet).")] = None,
-    cpu: Annotated[int | None, typer.Option("-c", help="One CPU (not built yet).")] = None,
-    all_tasks: Annotated[bool, typer.Option(help="All tasks, folded (not built yet).")] = False,
-    raw: Annotated[bool, typer.Option("-f", help="Raw stack (not built yet).")] = False,
+    all_cpus: Annotated[bool, typer.Option("-a", help="What runs on each CPU.")] = False,
+    pid: Annotated[int | None, typer.Option("-p", metavar="PID", help="One task.")] = None,
+    cpu: Annotated[
+        str | None, typer.Option("-c", metavar="CPU[,CPU-CPU]", help="What runs on these CPUs.")
+    ] = None,
+    all_tasks: Annotated[bool, typer.Option(help="All tasks; identical stacks folded.")] = False,
+    raw: Annotated[bool, typer.Option("-f", help="With the words of each frame.")] = False,
 ) -> int:
-    """Show the crashed thread's stack trace with arguments (-v: their proofs)."""
+    """Show stack traces with arguments: the crashed thread's unless told (-v: their proofs)."""
     from crashkit.cli.inputs import open_crash, warn
+    from crashkit.cli.stacks import Wanted, chosen_stacks
     from crashkit.pipeline import exit_code
     from crashkit.report import build_bt, render_bt, render_json
 
-    wanted = {
-        "-a": all_cpus,
-        "-p": pid is not None,
-        "-c": cpu is not None,
-        "--all-tasks": all_tasks,
-        "-f": raw,
-    }
-    for name, given in wanted.items():
-        if given:
-            raise not_built(f"bt {name}")
+    wanted = Wanted.of(all_cpus=all_cpus, pid=pid, cpus=cpu, all_tasks=all_tasks)
     with closing(Output(options.output, [vmcore], options.color)) as output:
         with open_crash(vmcore, options) as crash:
-            document = build_bt(crash)
+            document = build_bt(crash, chosen_stacks(crash, wanted), raw=raw)
             warn(crash, options)
             code = exit_code(crash)
         as_json = options.output_format == "json"

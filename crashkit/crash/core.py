@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from drgn import FaultError, Object, Program
 
 from crashkit import arguments as arguments_
-from crashkit.arguments import recover_entry_registers
 from crashkit.crash.banner import read_banner
+from crashkit.crash.folding import FoldedStack, fold
+from crashkit.crash.holders import find_holders
 from crashkit.crash.parts import Banner, DebugInfo, FoundObject, Limit, Thread
+from crashkit.crash.raw import words_of
 from crashkit.crash.skbs import SkbCandidate, find_skbs
 from crashkit.crash.stack import Stack, crashed_stack, exception_context
+from crashkit.crash.tasks import list_tasks, running_tasks, task_of_pid, task_on_cpu
 from crashkit.crash.thread import Crashed, find_crashed, with_context
+from crashkit.crash.walked import Walked
 from crashkit.decode import identify as identify_object
 from crashkit.decode.printk import read_log
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault import Fault, explain_fault, printed_fault
 from crashkit.oops import Oops, parse_oops
-from crashkit.symbols.attach import Attached, Wanted, adopt
-from crashkit.symbols.attach import attach as attach_names
-from crashkit.target import Target, identify, open_program
+from crashkit.symbols.attach import Attached, adopt
+from crashkit.target import Target, identify
 from crashkit.unwind import Frame
 
 _NO_TYPES = ("symbols", "none")
@@ -146,19 +148,28 @@ class Crash:
     def _stack(self) -> Stack | Unavailable:
         if isinstance(self._crashed, Unavailable):
             return self._crashed
-        recover = partial(recover_entry_registers, self.prog)
         try:
-            sources = self.types in ("dwarf", "hybrid")
-            stack = crashed_stack(self.prog, self._crashed, recover, sources=sources)
+            stack = crashed_stack(
+                self.prog, self._crashed, self._walked.recover, sources=self._has_sources
+            )
         except Unavailable as missing:
             self._lacks("the stack trace", missing, "the kernel's debug package")
             return missing
-        if not stack.complete:
-            reason = Reason.NOT_IN_DUMP if "dump" in stack.end else Reason.CORRUPTED
-            self._limits.append(
-                Limit(what="the stack beyond its last frame", reason=reason, remedy=stack.end)
-            )
-        return stack
+        if stack.reason is not None:
+            what = "the stack beyond its last frame"
+            self._limits.append(Limit(what=what, reason=stack.reason, remedy=stack.end))
+        elif stack.damage is not None:
+            what = "what is on the stack is not proved"
+            self._limits.append(Limit(what=what, reason=Reason.CORRUPTED, remedy=stack.damage))
+        return self._walked.add(stack)
+
+    @property
+    def _has_sources(self) -> bool:
+        return self.types in ("dwarf", "hybrid")
+
+    @cached_property
+    def _walked(self) -> Walked:
+        return Walked(self.prog, sources=self._has_sources)
 
     def _lacks(self, what: str, missing: Unavailable, remedy: str) -> None:
         self._limits.append(
@@ -286,11 +297,82 @@ class Crash:
         """Find the innermost frame of one of ``functions``, from the fault outward."""
         return next((f for f in self.outer_frames if f.function in functions), None)
 
+    @property
+    def crashed_stack(self) -> Stack:
+        """The crashed thread's stack; without frames, and with the reason, where it has none."""
+        thread = self.thread
+        if isinstance(self._stack, Unavailable):
+            why = self._stack
+            return Stack(thread=thread, running=True, frames=(), end=str(why), reason=why.reason)
+        return replace(self._stack, thread=thread)
+
+    def tasks(self) -> tuple[Object, ...]:
+        """List every task: idle ones by CPU, then by PID; those that cannot be read left out.
+
+        :returns: ``struct task_struct *`` each
+        """
+        tasks = list_tasks(self.prog)
+        if tasks.problem is not None:
+            self._lacks("the list of tasks", tasks.problem, "a dump with all task structures")
+        return tuple(tasks.found.values())
+
+    def stack_of(self, task: Object | int) -> Stack:
+        """Walk the stack of any task.
+
+        What stands in the way is said by the stack's ``end``, ``reason`` and ``damage``.
+
+        :param task: ``struct task_struct *``, or a PID
+        :raises Unavailable: there is no task of that PID
+        """
+        found = task_of_pid(self.prog, task) if isinstance(task, int) else task
+        if not isinstance(self._crashed, Unavailable) and int(self._crashed.task) == int(found):
+            return self.crashed_stack
+        return self._walked.of(found)
+
+    def stack_on(self, cpu: int) -> Stack:
+        """Walk the stack of the task that runs on a CPU.
+
+        :raises Unavailable: there is no such CPU, or what runs there is not in the dump
+        """
+        return self.stack_of(task_on_cpu(self.prog, cpu))
+
+    def cpu_stacks(self) -> tuple[Stack, ...]:
+        """Walk the stack of the task that runs on each CPU."""
+        return tuple(self.stack_of(task) for _cpu, task in running_tasks(self.prog))
+
+    def all_stacks(self) -> tuple[FoldedStack, ...]:
+        """Walk every task's stack; identical ones are folded into one."""
+        return fold(self.stack_of(task) for task in self.tasks())
+
     def arguments(
         self, frame: Frame
     ) -> tuple[tuple[arguments_.Argument, ...], tuple[arguments_.MissingArgument, ...]]:
-        """Recover the arguments ``frame``'s function was called with."""
-        return arguments_.recover_arguments(self.prog, frame)
+        """Recover the arguments the function of ``frame``, on any stack, was called with.
+
+        :raises Unavailable: the frame is not of a stack of this crash
+        """
+        return self._walked.arguments(frame)
+
+    def register_at_entry(self, frame: Frame, register: str) -> arguments_.Answer:
+        """What a register held when the function of ``frame``, on any stack, was entered.
+
+        :param register: full name, e.g. ``rdi``
+        :raises Unavailable: nothing tells any longer
+        """
+        return self._walked.register_at_entry(frame, register)
+
+    def who_holds(self, value: Object | int) -> tuple[arguments_.Holder, ...]:
+        """Follow one value through the frames of every CPU: arguments, registers, slots.
+
+        :param value: a pointer or an unsigned number; at most 1000 places are given
+        """
+        wanted = int(value) & ((1 << 64) - 1)
+        stacks = {stack.thread.task: stack for stack in (self.crashed_stack, *self.cpu_stacks())}
+        return find_holders(self.prog, self._walked, stacks.values(), wanted)
+
+    def stack_words(self, stack: Stack, position: int) -> tuple[tuple[int, int | None], ...]:
+        """Read the words of one frame: (address, word), None for one not in the dump."""
+        return words_of(self.prog, stack, position)
 
     def argument(self, function: str, name: str) -> Object:
         """Return an argument of the innermost call of ``function`` on the crashed stack.
@@ -303,53 +385,8 @@ class Crash:
         found, missing = self.arguments(frame)
         for argument in found:
             if argument.name == name:
-                return _typed(self.prog, argument)
-        reason = next((m.reason for m in missing if m.name == name), Reason.NO_DEBUGINFO)
-        raise Unavailable(f"{name} of {function}()", reason, "no place in the frame keeps it")
-
-
-def _typed(prog: Program, argument: arguments_.Argument) -> Object:
-    return Object(prog, argument.ctype, argument.value)
-
-
-def open_crash(
-    path: str | Path,
-    *,
-    symbols: Sequence[str | Path] = (),
-    debug_directory: str | Path | Sequence[str | Path] | None = None,
-    types: str = "auto",
-) -> Crash:
-    """Open a vmcore.
-
-    :param symbols: vmlinux and module files; a file of another build is an error
-    :param debug_directory: directories laid out like ``/usr/lib/debug``
-    :param types: ``auto``, ``dwarf`` (only debug files) or ``btf`` (only the dump itself)
-    :raises UsageError: the live kernel was named
-    :raises TargetError: the dump cannot be opened
-    :raises SymbolsError: debug info was demanded and is missing or of another build
-    """
-    started = time.monotonic()
-    target = identify(path)
-    prog = open_program(target)
-    directories = _directories(debug_directory)
-    attached = attach_names(
-        prog,
-        Wanted(
-            types=types,
-            files=tuple(Path(file) for file in symbols),
-            directories=directories,
-            release=target.release,
-            build_id=target.build_id,
-        ),
-    )
-    crash = Crash(target, prog, attached)
-    crash.timing["open"] = time.monotonic() - started
-    return crash
-
-
-def _directories(given: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
-    if given is None:
-        return ()
-    if isinstance(given, (str, Path)):
-        return (Path(given),)
-    return tuple(Path(directory) for directory in given)
+                return Object(self.prog, argument.ctype, argument.value)
+        lost = next((m for m in missing if m.name == name), None)
+        reason = lost.reason if lost else Reason.NO_DEBUGINFO
+        detail = lost.detail if lost else "no such parameter is known"
+        raise Unavailable(f"{name} of {function}()", reason, detail)

@@ -1,16 +1,22 @@
-"""The crashed stack: frames from machine_kexec or panic outward, and the faulting one."""
+"""One task's stack: frames from where it stopped outward, and the faulting one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from drgn import Program
+from drgn import FaultError, Object, Program
 
+from crashkit.crash.parts import Thread
 from crashkit.crash.segments import Stacks, stacks_of
+from crashkit.crash.tasks import is_running, noted_registers, sleeping_registers, thread_of
 from crashkit.crash.thread import Crashed, saved_registers
-from crashkit.unwind import Context, Frame, Recover, Segment, Walk, walk
+from crashkit.errors import Reason, Unavailable
+from crashkit.memory import is_kernel_address, read_u64
+from crashkit.unwind import Context, Frame, Recover, RegisterValue, Segment, Walk, walk
+from crashkit.unwind.nmi_path import walk_from_nmi
 from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
 from crashkit.unwind.sources import with_sources
+from crashkit.value import Certainty, Origin
 
 # Functions in which a panic waits or boots the next kernel; a dump's registers inside
 # them belong to the panic, not to a fault.
@@ -40,11 +46,36 @@ _FAULTS = frozenset(
 class Stack:
     """A walked stack."""
 
+    thread: Thread
+    """Whose it is."""
+    running: bool
+    """Whether the task was on its CPU."""
     frames: tuple[Frame, ...]
-    fault: Frame | None
+    """Innermost first."""
+    fault: Frame | None = None
     """The frame of the faulting instruction; None when no instruction faulted."""
     end: str
-    complete: bool
+    """Where or why the walk ended."""
+    reason: Reason | None = None
+    """Why it is not complete; None when it reached user space or the stack's own end."""
+    damage: str | None = None
+    """What shows that the stack is corrupt; nothing on it is then proved."""
+    ranges: tuple[tuple[int, int, Segment], ...] = ()
+    """The stacks it may lie on: [low, high) and what runs there."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the walk reached user space or the stack's own end."""
+        return self.reason is None
+
+    def starts_another(self, position: int) -> bool:
+        """Whether a frame lies on another stack than the frame inside it."""
+        here = self.frames[position]
+        return position > 0 and changes_stack(self.frames[position - 1], here, self.ranges)
+
+
+_END_MAGIC = 0x57AC6E9D  # STACK_END_MAGIC, include/uapi/linux/magic.h
+_DAMAGE = (Reason.CORRUPTED, Reason.BUDGET)
 
 
 def crashed_stack(
@@ -70,19 +101,149 @@ def crashed_stack(
             fault = _faulting(frames)
     elif first is not None and first.function == "__crash_kexec":
         frames = _with_machine_kexec(prog, frames, stacks)
-    placed = _softirqs(tuple(replace(f, segment=stacks.segment(f.sp)) for f in frames))
-    position = next((n for n, f in enumerate(frames) if f is fault), None)
-    named = with_sources(prog, placed) if sources else placed
-    if position is not None:
-        fault = next(
-            f
-            for f in named
-            if not f.inlined
-            and f.pt_regs == placed[position].pt_regs
-            and f.pc == placed[position].pc
-            and f.interrupted
-        )
-    return Stack(frames=named, fault=fault, end=walked.end, complete=walked.complete)
+    at = None if fault is None else (fault.pc, fault.sp)
+    damage = _damage(prog, crashed.task, walked.end, walked.reason)
+    named = _weakened(_placed(prog, frames, stacks, sources), damage)
+    return Stack(
+        thread=crashed.facts,
+        running=True,
+        frames=named,
+        fault=_same(named, at),
+        end=walked.end,
+        reason=walked.reason,
+        damage=damage,
+        ranges=stacks.ranges,
+    )
+
+
+def task_stack(
+    prog: Program, task: Object, recover: Recover | None, *, sources: bool = False
+) -> Stack:
+    """Walk any task's stack; what stands in the way is its ``end`` and ``reason``.
+
+    :param task: ``struct task_struct *``
+    :param sources: there may be debug information with source lines and inlined functions
+    """
+    thread = thread_of(task)
+    running = False
+    stacks = Stacks(ranges=())
+    try:
+        running = is_running(prog, task)
+        stacks = stacks_of(prog, task, thread.cpu if running else None)
+        read = _running_walk if running else _sleeping_walk
+        walked = read(prog, task, stacks, recover)
+    except Unavailable as missing:
+        walked = Walk(frames=(), end=str(missing), complete=False, reason=missing.reason)
+    damage = _damage(prog, task, walked.end, walked.reason)
+    return Stack(
+        thread=thread,
+        running=running,
+        frames=_weakened(_placed(prog, walked.frames, stacks, sources), damage),
+        end=walked.end,
+        reason=walked.reason,
+        damage=damage,
+        ranges=stacks.ranges,
+    )
+
+
+def _sleeping_walk(prog: Program, task: Object, stacks: Stacks, recover: Recover | None) -> Walk:
+    own = next((r for r in stacks.ranges if r[2] is Segment.TASK), None)
+    if own is None:
+        raise Unavailable("the task's stack", Reason.NOT_IN_DUMP, "where it lies is not known")
+    start = sleeping_registers(prog, task, own[:2])
+    return walk(prog, start, recover=recover)
+
+
+def _running_walk(prog: Program, task: Object, stacks: Stacks, recover: Recover | None) -> Walk:
+    start = noted_registers(prog, task)
+    nmi = next((r for r in stacks.ranges if r[2] is Segment.NMI), None)
+    user = _in_user_space(start)
+    if nmi is not None:
+        stopped = walk_from_nmi(prog, nmi[:2], start, user=user, recover=recover)
+        if stopped is not None:
+            return stopped
+    if not user:
+        return walk(prog, start, recover=recover)
+    frame = Frame(
+        index=0, pc=start.pc, sp=start.sp, slot=None, cfa=None, function=None, offset=None,
+        size=None, module=None, segment=Segment.USER, interrupted=True, how="registers",
+        registers=start.registers,
+    )  # fmt: skip
+    return Walk(frames=(frame,), end="user space", complete=True)
+
+
+def _in_user_space(start: Context) -> bool:
+    cs = start.register("cs")
+    return bool(cs & 3) if cs is not None else start.pc > 0 and not is_kernel_address(start.pc)
+
+
+def _damage(prog: Program, task: Object, end: str, reason: Reason | None) -> str | None:
+    if reason in _DAMAGE:
+        return end
+    try:
+        low = int(task.stack)
+        found = read_u64(prog, low)
+    except (FaultError, Unavailable):
+        return None  # a page that is missing says nothing about the others
+    if found == _END_MAGIC:
+        return None
+    return f"the stack's end at {low:016x} holds {found:#x}, not STACK_END_MAGIC"
+
+
+def _weakened(frames: tuple[Frame, ...], damage: str | None) -> tuple[Frame, ...]:
+    # What a function saved on a corrupt stack may have been overwritten since.
+    if damage is None:
+        return frames
+    return tuple(
+        replace(frame, registers={n: _doubted(r) for n, r in frame.registers.items()})
+        for frame in frames
+    )
+
+
+def _doubted(held: RegisterValue) -> RegisterValue:
+    if held.slot is None or held.origin is Origin.REGISTER:
+        return held
+    return replace(held, certainty=Certainty.INFERRED)
+
+
+def _placed(
+    prog: Program, frames: tuple[Frame, ...], stacks: Stacks, sources: bool
+) -> tuple[Frame, ...]:
+    segmented = tuple(
+        frame if frame.segment is Segment.USER else replace(frame, segment=stacks.segment(frame.sp))
+        for frame in frames
+    )
+    numbered = _softirqs(_numbered(segmented, stacks))
+    return with_sources(prog, numbered) if sources else numbered
+
+
+def _numbered(frames: tuple[Frame, ...], stacks: Stacks) -> tuple[Frame, ...]:
+    # crash gives no number to an interrupted function, printed as [exception RIP], unless
+    # it lies on another stack: there it begins anew with the function itself.
+    found: list[Frame] = []
+    index = 0
+    for position, frame in enumerate(frames):
+        before = frames[position - 1] if position else None
+        if before is not None:
+            index += not frame.interrupted or changes_stack(before, frame, stacks.ranges)
+        found.append(replace(frame, index=index))
+    return tuple(found)
+
+
+def changes_stack(inner: Frame, outer: Frame, ranges: tuple[tuple[int, int, Segment], ...]) -> bool:
+    """Whether two neighbouring frames lie on different stacks."""
+
+    def at(frame: Frame) -> int | None:
+        return next((low for low, high, _s in ranges if low <= frame.sp < high), None)
+
+    return None not in (at(inner), at(outer)) and at(inner) != at(outer)
+
+
+def _same(frames: tuple[Frame, ...], at: tuple[int, int] | None) -> Frame | None:
+    for frame in frames:
+        if frame.interrupted and not frame.inlined and (frame.pc, frame.sp) == at:
+            return frame
+    return None
 
 
 def _softirqs(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:

@@ -6,14 +6,11 @@ from dataclasses import dataclass, replace
 
 from drgn import FaultError, Object, Program
 from drgn import Thread as DrgnThread
-from drgn.helpers.common.format import escape_ascii_string
-from drgn.helpers.linux.sched import task_cpu
 
 from crashkit.crash.parts import Thread
+from crashkit.crash.tasks import context_of, thread_of
 from crashkit.errors import Reason, Unavailable
-from crashkit.registers import GENERAL
-from crashkit.unwind import Context, RegisterValue
-from crashkit.value import Certainty, Origin
+from crashkit.unwind import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +36,7 @@ def find_crashed(prog: Program) -> Crashed:
         raise Unavailable(what, Reason.NOT_IN_DUMP, str(fault)) from fault
     except (LookupError, ValueError) as error:
         raise Unavailable(what, Reason.NO_DEBUGINFO, str(error)) from error
-    absent: dict[str, Reason] = {}
-    cpu = comm = pid = None
-    try:
-        comm = escape_ascii_string(task.comm.string_())
-        pid = int(task.pid)
-    except FaultError:
-        absent |= {"comm": Reason.NOT_IN_DUMP, "pid": Reason.NOT_IN_DUMP}
-    try:
-        cpu = int(task_cpu(task))
-    except (FaultError, LookupError, AttributeError):
-        absent["cpu"] = Reason.NOT_IN_DUMP
-    facts = Thread(cpu=cpu, pid=pid, comm=comm, task=int(task), context=None, absent=absent)
-    return Crashed(thread=thread, task=task, facts=facts)
+    return Crashed(thread=thread, task=task, facts=thread_of(task))
 
 
 def with_context(facts: Thread, context: str | None) -> Thread:
@@ -71,12 +56,4 @@ def saved_registers(crashed: Crashed) -> Context:
         raise Unavailable(what, Reason.NOT_IN_DUMP, str(error)) from error
     if not len(trace):
         raise Unavailable(what, Reason.NOT_IN_DUMP, "no note holds them")
-    values = trace[0].registers()
-    if "rip" not in values or "rsp" not in values:
-        raise Unavailable(what, Reason.NOT_IN_DUMP, "the note has no rip or rsp")
-    registers = {
-        name: RegisterValue(value=value, origin=Origin.REGISTER, certainty=Certainty.PROVED)
-        for name, value in values.items()
-        if name in {*GENERAL, "rip", "rflags", "cs", "ss", "orig_rax"}
-    }
-    return Context(pc=values["rip"], sp=values["rsp"], registers=registers)
+    return context_of(trace[0].registers(), what)

@@ -7,9 +7,10 @@ knew. What cannot be made sound is reported by :attr:`Dataflow.complete`.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 
-from crashkit.dataflow.state import State
+from crashkit.dataflow.state import Slot, State
 from crashkit.dataflow.terms import UNKNOWN, Const, FrameAddress, Load, Term, Unknown
 from crashkit.dataflow.transfer import Transfer
 from crashkit.disasm import Flow, Instruction, MemoryOperand, RegisterOperand
@@ -32,7 +33,10 @@ class Dataflow:
     """
 
     def __init__(
-        self, instructions: Sequence[Instruction], exception_edges: Mapping[int, Sequence[int]]
+        self,
+        instructions: Sequence[Instruction],
+        exception_edges: Mapping[int, Sequence[int]],
+        edges_known: bool = False,
     ) -> None:
         self.instructions = {instruction.address: instruction for instruction in instructions}
         self.entry = instructions[0].address
@@ -43,10 +47,16 @@ class Dataflow:
         self._exception_edges = exception_edges
         self._transfer = Transfer(restores=_restores(instructions))
         self._before: dict[int, State] = {}
+        self._reached: dict[int, frozenset[int]] = {}
         self._leaders = self._find_leaders()
         self._starts = {self.entry: State.at_entry()}
         self._has_loop = False
+        self._seeding = False
+        self._settled: frozenset[int] = frozenset()
         self._propagate(self.entry, self._starts[self.entry])
+        if edges_known and self.complete:
+            # What is left never runs (patched alternatives); it must not spoil the rest.
+            self._settled = frozenset(self._before)
         self._seed_the_rest()
         if self._has_loop:
             self._sharpen()
@@ -86,10 +96,36 @@ class Dataflow:
         self._transfer.apply_call(state, call)
         return state
 
-    @property
-    def loaded_slots(self) -> frozenset[int]:
-        """Frame offsets that the function itself reads."""
-        return frozenset(self._transfer.loaded_slots)
+    def is_own(self, offset: int, slot: Slot, call: Instruction | None) -> bool:
+        """Whether a slot is the function's own while ``call`` is under way.
+
+        One that it never reads again may be an argument for the callee, who may change it.
+        """
+        readers = self._transfer.loaded_slots.get(offset)
+        if slot.saved or readers is None or call is None:
+            return slot.saved or readers is not None
+        return not readers.isdisjoint(self._reached_from(call.end))
+
+    def _reached_from(self, start: int) -> frozenset[int]:
+        # Addresses of the instructions that can run after the one before ``start``.
+        known = self._reached.get(start)
+        if known is not None:
+            return known
+        found: set[int] = set()
+        work = [start]
+        while work:
+            address = work.pop()
+            while address not in found and address in self.instructions:
+                found.add(address)
+                instruction = self.instructions[address]
+                work.extend(self._exception_edges.get(address, ()))
+                if instruction.flow in (Flow.JUMP, Flow.BRANCH) and instruction.target:
+                    work.append(instruction.target)
+                if instruction.flow not in (*_FALLS_THROUGH, Flow.STOP):
+                    break
+                address = instruction.end
+        result = self._reached[start] = frozenset(found)
+        return result
 
     def place_of(self, instruction: Instruction, memory: MemoryOperand) -> tuple[Term, int]:
         """Term and distance a memory operand points at, its segment base apart."""
@@ -135,13 +171,19 @@ class Dataflow:
         return address
 
     def _propagate(self, start: int, state: State) -> None:
+        # By address, which is nearly the order of execution: few blocks are run twice.
         work = [start] if self._join(start, state) else []
+        waiting = set(work)
         run: set[int] = set()
         while work:
-            leader = work.pop()
+            leader = heapq.heappop(work)
+            waiting.discard(leader)
             self._has_loop = self._has_loop or leader in run
             run.add(leader)
-            work.extend(self._run_block(leader, self._before[leader].copy()))
+            for changed in self._run_block(leader, self._before[leader].copy()):
+                if changed not in waiting:
+                    waiting.add(changed)
+                    heapq.heappush(work, changed)
 
     def _sharpen(self) -> None:
         # Joins remember what held only in a loop's first round. One more pass from the
@@ -150,14 +192,16 @@ class Dataflow:
         for leader, state in self._starts.items():
             self._join(leader, state)
         for leader, state in found.items():
+            self._seeding = leader not in self._settled
             self._run_block(leader, state)
 
     def _join(self, leader: int, state: State) -> bool:
         known = self._before.get(leader)
         if known is None:
-            self._before[leader] = state.copy()
+            known = self._before[leader] = state.copy()
+            known.join(state, leader)  # names that mean an earlier entry of this block
             return True
-        return known.join(state)
+        return known.join(state, leader)
 
     def _run_block(self, leader: int, state: State) -> list[int]:
         # Changes the state; returns the leaders whose own state changed by it.
@@ -184,7 +228,9 @@ class Dataflow:
         )
 
     def _flow_to(self, leader: int, state: State) -> list[int]:
-        return [leader] if leader in self._leaders and self._join(leader, state) else []
+        if leader not in self._leaders or (leader in self._settled and self._seeding):
+            return []
+        return [leader] if self._join(leader, state) else []
 
     def _successors(self, instruction: Instruction, state: State) -> list[int]:
         self._judge(instruction, state)
@@ -218,31 +264,47 @@ class Dataflow:
         return memory is not None and memory.index is None
 
     def _seed_the_rest(self) -> None:
-        # Blocks that no known edge reaches: fillers never run, any other may.
+        # Blocks that no known edge reaches: fillers never run, any other code may.
         for address in self._order:
             if address not in self._leaders or address in self._before:
                 continue
-            if self.instructions[address].operation not in _FILLERS:
+            start = self._after_fillers(address)
+            if start is not None and start not in self._before:
                 self._starts[address] = State.unknown()
+                self._seeding = True
                 self._propagate(address, self._starts[address])
+                self._seeding = False
+
+    def _after_fillers(self, address: int) -> int | None:
+        # The first instruction of a block that is none; None in a block of fillers only.
+        while address in self.instructions:
+            instruction = self.instructions[address]
+            if instruction.operation not in _FILLERS:
+                return address
+            address = instruction.end
+            if address in self._leaders:
+                break  # another block, which is looked at by itself
+        return None
 
 
 def analyse(
     instructions: Sequence[Instruction],
     *,
     exception_edges: Mapping[int, Sequence[int]] | None = None,
+    edges_known: bool = False,
 ) -> Dataflow:
     """Analyse a function.
 
     :param instructions: the function's instructions, its entry first; parts that lie
         elsewhere (``.cold``) may follow
     :param exception_edges: addresses that execution may go to when the instruction at
-        the key faults (``__ex_table``)
+        the key faults (``__ex_table``), or as a static key is set (``__jump_table``)
+    :param edges_known: these are all: code that nothing leads to never runs
     :raises Unavailable: there are no instructions
     """
     if not instructions:
         raise Unavailable("dataflow", Reason.NOT_APPLICABLE, "no instructions")
-    return Dataflow(instructions, exception_edges or {})
+    return Dataflow(instructions, exception_edges or {}, edges_known)
 
 
 def _interrupted(state: State, instruction: Instruction) -> State:

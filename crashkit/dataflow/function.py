@@ -5,6 +5,7 @@ from __future__ import annotations
 from drgn import Program
 
 from crashkit.dataflow.analysis import Dataflow, analyse
+from crashkit.dataflow.edges import more_edges
 from crashkit.disasm import Instruction, disassemble_function
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import SymbolAt, find_symbol, symbol_at
@@ -24,7 +25,9 @@ def analyse_function(prog: Program, function: SymbolAt) -> Dataflow:
     key = (_CACHE_KEY, function.address)
     flow = prog.cache.get(key)
     if not isinstance(flow, Dataflow):
-        flow = prog.cache[key] = analyse(_all_parts(prog, _hot_part(prog, function)))
+        instructions = _all_parts(prog, _hot_part(prog, function))
+        edges, known = more_edges(prog, instructions)
+        flow = prog.cache[key] = analyse(instructions, exception_edges=edges, edges_known=known)
     return flow
 
 

@@ -9,6 +9,7 @@ from crashkit.dataflow.terms import (
     DEEPEST,
     UNKNOWN,
     Const,
+    Defined,
     Entry,
     FrameAddress,
     Load,
@@ -52,8 +53,9 @@ class Operands:
 
     restores: frozenset[tuple[str, str | None, int]] = frozenset()
     """Loads that may restore a callee-saved register: register, base, displacement."""
-    loaded_slots: set[int] = field(default_factory=set)
-    """Frame offsets the function reads: slots of its own, not arguments for a callee."""
+    loaded_slots: dict[int, set[int]] = field(default_factory=dict)
+    """Frame offsets the function reads, and the instructions that do: slots of its own,
+    not arguments for a callee."""
 
     # Reading operands
 
@@ -88,7 +90,7 @@ class Operands:
                 place.base, place.offset, size, instruction.address, memory.segment, signed
             )
         if place.frame_offset is not None:
-            self.loaded_slots.add(place.frame_offset)
+            self.loaded_slots.setdefault(place.frame_offset, set()).add(instruction.address)
             known = state.load(place.frame_offset, size, signed)
             if known is not None:
                 return known
@@ -119,7 +121,10 @@ class Operands:
         if isinstance(operand, MemoryOperand):
             self.store(state, instruction, operand, size, term)
         elif isinstance(operand, RegisterOperand) and operand.full is not None:
-            state.set_register(operand.full, part(term, size, False) if size >= 4 else UNKNOWN)
+            if size < 4:  # what is left of a frame address still points into the frame
+                escape_value(state, state.register(operand.full))
+            result = part(term, size, False) if size >= 4 else UNKNOWN
+            state.set_register(operand.full, named(instruction, operand.full, result))
 
     def store(
         self,
@@ -154,9 +159,14 @@ class Operands:
         return (term.register, memory.base, memory.displacement) in self.restores
 
 
+def named(instruction: Instruction, register: str, term: Term) -> Term:
+    """Give an unknown value that an instruction puts into a register its name."""
+    return Defined(instruction.address, register) if term == UNKNOWN else term
+
+
 def escape_value(state: State, term: Term) -> None:
     """Note that a term becomes a value that is not followed: a frame address escapes."""
-    if isinstance(split(term)[0], FrameAddress):
+    if isinstance(term, FrameAddress):
         state.escaped = True
 
 

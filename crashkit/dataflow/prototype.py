@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from drgn import Object, Program, Type, TypeKind
+from drgn import BadDataError, Object, Program, Type, TypeKind
 
 from crashkit.dataflow.terms import Entry, FrameAddress, Term
 from crashkit.errors import Reason, Unavailable
@@ -38,9 +38,33 @@ def prototype_of(prog: Program, function: SymbolAt) -> Type:
     what = f"prototype of {name}"
     if _CLONE.search(name):
         raise Unavailable(what, Reason.OPTIMIZED_OUT, "the compiler changed a clone's parameters")
+    return _described(prog, function, name, what)
+
+
+def source_prototype(prog: Program, function: SymbolAt) -> Type:
+    """Find the type that the source gives the function a clone was made from.
+
+    Where its parameters are passed does not follow from it.
+
+    :raises Unavailable: nothing describes it, or ``function`` is no clone
+    """
+    name, clone, _ = _COLD.sub("", function.name).partition(".")
+    what = f"prototype of {name}"
+    if not clone:
+        raise Unavailable(what, Reason.NOT_APPLICABLE, "the function is no clone")
     try:
         found = prog.function(name)
-    except LookupError as unknown:
+    except (LookupError, BadDataError) as unknown:  # the latter: DWARF that drgn cannot read
+        raise Unavailable(what, Reason.NO_DEBUGINFO, str(unknown)) from unknown
+    if found.type_.kind is not TypeKind.FUNCTION:
+        raise Unavailable(what, Reason.NO_DEBUGINFO, "its type is no function type")
+    return found.type_
+
+
+def _described(prog: Program, function: SymbolAt, name: str, what: str) -> Type:
+    try:
+        found = prog.function(name)
+    except (LookupError, BadDataError) as unknown:  # the latter: DWARF that drgn cannot read
         raise Unavailable(what, Reason.NO_DEBUGINFO, str(unknown)) from unknown
     is_cold = name != function.name
     if not is_cold and not _is_at(found, function.address):
@@ -61,7 +85,7 @@ def _of_same_file(prog: Program, name: str, address: int, what: str) -> Object:
             found = prog.function(name, filename=location.filename)
             if _is_at(found, address):
                 return found
-    except LookupError:
+    except (LookupError, BadDataError):
         pass
     raise Unavailable(what, Reason.AMBIGUOUS, "another function of that name is described")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crashkit.dataflow.analysis import Dataflow, analyse
-from crashkit.dataflow.state import Slot, State
+from crashkit.dataflow.state import State
 from crashkit.dataflow.terms import Entry, Term
 from crashkit.disasm import Instruction
 from crashkit.registers import CALLEE_SAVED
@@ -25,11 +25,15 @@ def state_at(flow: Dataflow, pc: int, *, returning: bool = False) -> State:
     return flow.state_during(call)
 
 
-def locations_of(flow: Dataflow, state: State, term: Term) -> tuple[EntryLocation, ...]:
+def locations_of(
+    flow: Dataflow, state: State, term: Term, call: Instruction | None = None
+) -> tuple[EntryLocation, ...]:
     """Registers and eight-byte slots that hold ``term`` in a state of ``flow``.
 
     Slots the function never reads are left out: they may be a callee's arguments, and
     a callee may overwrite those.
+
+    :param call: the call that is under way
     """
     registers = [
         EntryLocation(register=name) for name, held in state.registers.items() if held == term
@@ -37,13 +41,9 @@ def locations_of(flow: Dataflow, state: State, term: Term) -> tuple[EntryLocatio
     slots = [
         EntryLocation(cfa_offset=offset)
         for offset, slot in sorted(state.slots.items())
-        if slot.term == term and slot.size == 8 and _is_own(flow, offset, slot)
+        if slot.term == term and slot.size == 8 and flow.is_own(offset, slot, call)
     ]
     return (*registers, *slots)
-
-
-def _is_own(flow: Dataflow, offset: int, slot: Slot) -> bool:
-    return slot.saved or offset in flow.loaded_slots
 
 
 def locations_of_entry(
@@ -56,7 +56,8 @@ def locations_of_entry(
     :raises Unavailable: no instruction of the function starts (or returns) there
     """
     state = state_at(flow, address, returning=returning)
-    return locations_of(flow, state, Entry(register))
+    call = flow.call_before(address) if returning else None
+    return locations_of(flow, state, Entry(register), call)
 
 
 def prologue_saves(

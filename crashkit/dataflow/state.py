@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from crashkit.dataflow.terms import (
+    NAMELESS,
     UNKNOWN,
     Entry,
     FrameAddress,
+    Merged,
     Term,
+    add,
+    names_block,
     names_instruction,
     part,
+    split,
 )
 from crashkit.registers import GENERAL
 
@@ -112,31 +118,64 @@ class State:
     def forget_execution(self, address: int) -> None:
         """Forget every term that means an earlier execution of an instruction."""
         for name, term in self.registers.items():
-            if names_instruction(term, address):
+            if type(term) not in NAMELESS and names_instruction(term, address):
                 self.registers[name] = UNKNOWN
         stale = [p for p, slot in self.slots.items() if names_instruction(slot.term, address)]
         for place in stale:
             del self.slots[place]
 
-    def join(self, other: State) -> bool:
-        """Keep what holds in both states; returns whether this one changed."""
-        changed = other.escaped and not self.escaped
-        self.escaped = self.escaped or other.escaped
+    def join(self, other: State, at: int) -> bool:
+        """Keep what holds in both states; returns whether this one changed.
+
+        Places that hold the same on each side, whatever it is, hold the same in the end:
+        they share a :class:`~crashkit.dataflow.terms.Merged` of the block at ``at``.
+        A term of ``other`` that names an earlier entry of that block does not survive.
+        """
+        escaped = self.escaped
+        self.escaped = escaped or other.escaped
+        changed = False
+        groups: _Groups = {}
         for name, mine in self.registers.items():
             theirs = other.registers[name]
-            if mine != UNKNOWN and mine != theirs:
-                self._lose(mine, theirs)
-                self.registers[name] = UNKNOWN
+            if mine == theirs and (type(mine) in NAMELESS or not names_block(theirs, at)):
+                continue
+            self._lose(mine, theirs)
+            merged = UNKNOWN if name == "rsp" else _merge(groups, at, name, mine, theirs)
+            if merged != mine:
+                self.registers[name] = merged
                 changed = True
-            elif mine != theirs:
-                self._lose(mine, theirs)
-        for place, slot in list(self.slots.items()):
-            if other.slots.get(place) != slot:
+        changed = self._join_slots(other, at, groups) or changed
+        return changed or self.escaped != escaped
+
+    def _join_slots(self, other: State, at: int, groups: _Groups) -> bool:
+        changed = False
+        for place, slot in sorted(self.slots.items()):
+            theirs = other.slots.get(place)
+            if theirs is None or (theirs.size, theirs.saved) != (slot.size, slot.saved):
                 del self.slots[place]
                 changed = True
+            elif slot.term != theirs.term or names_block(theirs.term, at):
+                merged = _merge(groups, at, place, slot.term, theirs.term)
+                if merged != slot.term:
+                    self.slots[place] = Slot(slot.size, merged, slot.saved)
+                    changed = True
         return changed
 
     def _lose(self, *terms: Term) -> None:
         # A frame address that is no longer followed may be stored through.
         if any(isinstance(term, FrameAddress) for term in terms):
             self.escaped = True
+
+
+_Groups: TypeAlias = dict[tuple[object, ...], tuple[str | int, int]]
+# What two places must have in common, to the first such place and its distance.
+
+
+def _merge(groups: _Groups, at: int, place: str | int, mine: Term, theirs: Term) -> Term:
+    base, distance = split(mine)
+    other, other_distance = split(theirs)
+    if UNKNOWN in (base, other):
+        return Merged(at, place)
+    key = (base, other, distance - other_distance)
+    first, its_distance = groups.setdefault(key, (place, distance))
+    return add(Merged(at, first), distance - its_distance)

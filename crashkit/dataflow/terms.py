@@ -19,6 +19,29 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Defined(Unknown):
+    """What the instruction at ``at`` last put into a register, by no rule of this analysis.
+
+    Unknown, but one value: places that hold the same one are equal.
+    """
+
+    at: int
+    register: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merged(Unknown):
+    """What a place held when the block at ``at`` was last entered, on whichever path.
+
+    Unknown, but one value: places that hold the same one are equal.
+    """
+
+    at: int
+    place: str | int
+    """A register, or a slot's offset from the CFA."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What a register held when the function was entered."""
 
@@ -114,7 +137,7 @@ def signed64(number: int) -> int:
 
 def add(term: Term, addend: int) -> Term:
     """``term + addend`` in its one normal form."""
-    if isinstance(term, Unknown) or not signed64(addend):
+    if term == UNKNOWN or not signed64(addend):
         return term
     if isinstance(term, Const):
         return Const((term.value + addend) & _U64)
@@ -138,7 +161,7 @@ def mask(term: Term, bits: int) -> Term:
     bits &= _U64
     if isinstance(term, Const) or not bits:
         return Const(term.value & bits if isinstance(term, Const) else 0)
-    if isinstance(term, (Unknown, FrameAddress)):
+    if isinstance(term, FrameAddress) or term == UNKNOWN:
         return UNKNOWN
     if isinstance(term, Masked):
         return Masked(term.base, term.mask & bits)
@@ -154,7 +177,7 @@ def part(term: Term, size: int, signed: bool) -> Term:
         if signed and low >> (8 * size - 1):
             low |= _U64 ^ ((1 << 8 * size) - 1)
         return Const(low)
-    if isinstance(term, (Unknown, FrameAddress)):
+    if isinstance(term, FrameAddress) or term == UNKNOWN:
         return UNKNOWN
     if isinstance(term, (Load, PerCpu, Part)):
         if term.size < size and not term.signed:
@@ -186,6 +209,23 @@ def depth(term: Term) -> int:
 
 def names_instruction(term: Term, address: int) -> bool:
     """Whether the term, or one in it, means an execution of the instruction there."""
-    return any(
-        isinstance(inner, (Load, PerCpu, Result)) and inner.at == address for inner in lineage(term)
-    )
+    while True:
+        kind = type(term)
+        if kind in _EXECUTED and term.at == address:  # type: ignore[union-attr]
+            return True
+        if kind not in _NESTED:
+            return False
+        term = term.base  # type: ignore[union-attr]
+
+
+def names_block(term: Term, address: int) -> bool:
+    """Whether the term, or one in it, means an entry of the block there."""
+    while type(term) in _NESTED:
+        term = term.base  # type: ignore[union-attr]
+    return type(term) is Merged and term.at == address
+
+
+_NESTED = frozenset({Load, PerCpu, Sum, Masked, Part})
+_EXECUTED = frozenset({Load, PerCpu, Result, Defined})
+NAMELESS = frozenset({Unknown, Entry, Const, FrameAddress})
+"""Kinds of terms that mean no execution and have no other term in them."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crashkit.dataflow.operands import Operands, escape_value
+from crashkit.dataflow.operands import Operands, escape_value, named
 from crashkit.dataflow.state import Slot, State
 from crashkit.dataflow.terms import (
     UNKNOWN,
     Const,
+    Defined,
     Entry,
     FrameAddress,
     Result,
@@ -41,7 +42,7 @@ class Transfer(Operands):
 
     def apply(self, state: State, instruction: Instruction) -> None:
         """Change ``state`` from before to after ``instruction``."""
-        if instruction.accesses or instruction.flow is Flow.CALL:
+        if instruction.writes or instruction.accesses:
             self._new_execution(state, instruction.address)
         handler = _HANDLERS.get(instruction.operation)
         if instruction.flow is Flow.CALL:
@@ -81,11 +82,13 @@ class Transfer(Operands):
             elif access.kind == "read" and access.memory.segment is None:
                 frame_offset = self.place(state, instruction, access.memory).frame_offset
                 if frame_offset is not None:
-                    self.loaded_slots.add(frame_offset)
+                    self.loaded_slots.setdefault(frame_offset, set()).add(instruction.address)
         if not instruction.exact:
             state.drop_escaped()
         for name in instruction.writes:
-            state.set_register(name, UNKNOWN)
+            if name != "rsp":  # it may have been written in part only
+                escape_value(state, state.register(name))
+            state.set_register(name, Defined(instruction.address, name))
 
     def _value_reads(self, instruction: Instruction) -> set[str]:
         # Registers read as values, not only to address memory.
@@ -256,7 +259,7 @@ class Transfer(Operands):
             escape_value(state, taken)
             escape_value(state, kept)
             taken = UNKNOWN
-        state.set_register(target.full, taken)
+        state.set_register(target.full, named(instruction, target.full, taken))
         return True
 
     def _sign_extend_rax(self, state: State, _: Instruction) -> bool:

@@ -8,6 +8,7 @@ every register operand counts as written and a memory operand in first place too
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,7 @@ IMPLIED: Mapping[str, tuple[str, str]] = {
     "div": (_PAIR, _PAIR),
     "idiv": (_PAIR, _PAIR),
     "cbw": ("rax", "rax"), "cwde": ("rax", "rax"), "cdqe": ("rax", "rax"),
-    "cwd": ("rax", "rdx"), "cdq": ("rax", "rdx"), "cqo": ("rax", "rdx"),
+    "cwd": (_PAIR, "rdx"), "cdq": ("rax", "rdx"), "cqo": ("rax", "rdx"),
     "push": ("rsp", "rsp"), "pop": ("rsp", "rsp"), "call": ("rsp", "rsp"), "ret": ("rsp", "rsp"),
     "pushfq": ("rsp", "rsp"), "popfq": ("rsp", "rsp"), "retf": ("rsp", "rsp"),
     "leave": ("rbp rsp", "rbp rsp"), "enter": ("rbp rsp", "rbp rsp"),
@@ -89,7 +90,7 @@ IMPLIED: Mapping[str, tuple[str, str]] = {
     "rdmsr": ("rcx", _PAIR), "wrmsr": ("rax rcx rdx", ""),
     "xgetbv": ("rcx", _PAIR), "xsetbv": ("rax rcx rdx", ""),
     "rdpkru": ("rcx", _PAIR), "wrpkru": ("rax rcx rdx", ""),
-    "lahf": ("", "rax"), "sahf": ("rax", ""), "xlatb": ("rax rbx", "rax"),
+    "lahf": ("rax", "rax"), "sahf": ("rax", ""), "xlatb": ("rax rbx", "rax"),
     "loop": ("rcx", "rcx"), "loope": ("rcx", "rcx"), "loopne": ("rcx", "rcx"),
     "jcxz": ("rcx", ""), "jecxz": ("rcx", ""), "jrcxz": ("rcx", ""),
     "monitor": ("rax rcx rdx", ""), "mwait": ("rax rcx", ""),
@@ -159,7 +160,7 @@ def effects_of(
     for operand, kind in zip(operands, kinds, strict=True):
         if isinstance(operand, MemoryOperand):
             reads.update(FULL_REGISTER.get(name, name) for name in operand.registers)
-            accesses.append(Access(operand, kind, operand.size))
+            accesses.append(Access(_accessed(operation, operand), kind, operand.size))
         elif isinstance(operand, RegisterOperand) and operand.full is not None:
             if kind != _WRITE or operand.size < 4:
                 reads.add(operand.full)
@@ -172,6 +173,13 @@ def effects_of(
         accesses=tuple(accesses),
         exact=exact,
     )
+
+
+def _accessed(operation: str, operand: MemoryOperand) -> MemoryOperand:
+    # SDM, POP: rsp has moved before it is used for the destination's address.
+    if operation == "pop" and operand.base == "rsp":
+        return dataclasses.replace(operand, displacement=operand.displacement + operand.size)
+    return operand
 
 
 def _is_exact(operation: str, operands: Sequence[Operand]) -> bool:
@@ -237,6 +245,8 @@ def _implied(
     if operation in STRING_OPERATIONS and not is_string:
         return set(), set()
     reads, writes = (set(names.split()) for names in IMPLIED.get(operation, ("", "")))
+    if operation == "mul" and operands and operands[0].size < 4:
+        reads.add("rdx")  # some of it stays
     if is_string and repeats:
         reads.add("rcx")
         writes.add("rcx")

@@ -29,6 +29,10 @@ _RETURN = re.compile(
 )  # arch/x86/lib/retpoline.S
 _TRACER = frozenset({"__fentry__", "mcount", "ftrace_caller", "ftrace_regs_caller"})
 
+_KEEPS_REGISTERS = {"clear_bhb_loop": frozenset({"rax", "rcx"})}
+"""Functions with a calling convention of their own (arch/x86/entry/entry_64.S), and the
+registers they change."""
+
 NORETURN = frozenset({
     "__stack_chk_fail", "panic", "nmi_panic_self_stop", "do_exit", "make_task_dead",
     "rewind_stack_and_make_dead",
@@ -88,6 +92,8 @@ def _through_name(instruction: Instruction, name: str | None) -> Instruction:
         return _as_nothing(instruction)
     if instruction.flow is Flow.CALL and name in NORETURN:
         return dataclasses.replace(instruction, flow=Flow.STOP)
+    if instruction.flow is Flow.CALL and name in _KEEPS_REGISTERS:
+        return dataclasses.replace(_as_nothing(instruction), writes=_KEEPS_REGISTERS[name])
     if _RETURN.match(name):
         return _as_return(instruction)
     thunk = _INDIRECT.match(name)

@@ -1,8 +1,8 @@
 """The report document and its renderers."""
 
-from crashkit.report.bt import build_bt, render_bt
+from crashkit.report.bt import build_bt
 from crashkit.report.document import build_report, limit_entry
-from crashkit.report.json_text import render_json, report_schema
+from crashkit.report.json_text import bt_schema, render_json, report_schema
 from crashkit.report.log import build_log, render_log
 from crashkit.report.parts import Json
 from crashkit.report.recipes_list import (
@@ -13,8 +13,10 @@ from crashkit.report.recipes_list import (
 )
 from crashkit.report.run import build_run, render_run
 from crashkit.report.text import render_text
+from crashkit.report.text_bt import render_bt
 
 __all__ = [
+    "bt_schema",
     "Json",
     "build_bt",
     "build_log",

@@ -1,4 +1,4 @@
-"""Documents as JSON text, and the schema of the report."""
+"""Documents as JSON text, and their schemas."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ def render_json(document: Json) -> str:
 
 def report_schema() -> dict[str, Any]:
     """Return the JSON Schema of ``crashkit.report/1``."""
-    text = resources.files("crashkit.report").joinpath("schema.json").read_text(encoding="utf-8")
+    return _schema("schema.json")
+
+
+def bt_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``crashkit.bt/1``; its parts are those of the report."""
+    return {**_schema("bt_schema.json"), "$defs": report_schema()["$defs"]}
+
+
+def _schema(name: str) -> dict[str, Any]:
+    text = resources.files("crashkit.report").joinpath(name).read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from crashkit.report.bt import register_rows
 from crashkit.report.columns import WIDTH, labelled, wrap
 from crashkit.report.escape import safe_tree
 from crashkit.report.parts import Json
 from crashkit.report.text_banner import banner, short_banner
+from crashkit.report.text_bt import register_rows
 from crashkit.report.text_evidence import evidence_block, history_block
 from crashkit.report.text_fault import fault_block, step_lines
 from crashkit.report.text_head import fix_lines, match_line, title_line, what

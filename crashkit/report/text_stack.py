@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crashkit.report.argument_text import arguments
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
 from crashkit.report.text_fault import place
@@ -74,31 +75,6 @@ def frame_lines(frame: Json, verbose: int = 0) -> list[str]:
     width = max(_PLACE + 6, len(head) + 2)
     lines = wrap(shown, WIDTH, " " * (_PLACE + 6), head.ljust(width))
     return [*lines, *(_proofs(frame) if verbose > 1 else [])]
-
-
-def arguments(frame: Json, *, lost: bool, pointers: bool, named: bool) -> list[str]:
-    """The arguments of a frame as ``name=value``, inferred ones marked ``~``.
-
-    :param lost: add those that cannot be had, as ``name=?``
-    :param pointers: add of the lost ones at least the pointers
-    :param named: say what the values point at
-    """
-    known = [
-        f"{a['name']}={_written(a)}{'~' if a['certainty'] == 'inferred' else ''}"
-        + (f" ({a['identity']})" if a["identity"] and named else "")
-        for a in frame["arguments"]
-    ]
-    return known + [
-        f"{missing['name']}=?"
-        for missing in frame["missing"]
-        if lost or (pointers and missing["ctype"].endswith("*"))
-    ]
-
-
-def _written(argument: Json) -> str:
-    number = int(argument["value"], 16)
-    pointer = argument["ctype"].rstrip().endswith("*")
-    return bare(argument["value"]) if pointer or number > 0xFFFF_FFFF else str(number)
 
 
 def _proofs(frame: Json) -> list[str]:

@@ -16,6 +16,17 @@ _MAX_WORDS = 512
 _CALL_REL32 = 0xE8
 
 
+# Where the kernel puts modules and the code it generates: after its own image, up to the
+# fixmap (Documentation/arch/x86/x86_64/mm.rst, "module mapping space").
+_MODULES_START, _MODULES_END = 0xFFFF_FFFF_A000_0000, 0xFFFF_FFFF_FF00_0000
+
+
+def may_be_generated(prog: Program, address: int) -> bool:
+    """Whether ``address`` lies where BPF programs and trampolines do, and in no module."""
+    in_space = _MODULES_START <= address < _MODULES_END
+    return in_space and not in_kernel_text(prog, address)
+
+
 def find_caller(prog: Program, function: SymbolAt, sp: int) -> int | None:
     """Find the stack slot of the return address of a call to ``function``.
 

@@ -9,6 +9,8 @@ from drgn import Program, SourceLocation
 
 from crashkit.unwind.frames import Frame
 
+_CACHE_KEY = "crashkit.sources"
+
 
 def with_sources(prog: Program, frames: Sequence[Frame]) -> tuple[Frame, ...]:
     """Add source lines, and the inlined functions in front of the frame they are part of.
@@ -20,23 +22,30 @@ def with_sources(prog: Program, frames: Sequence[Frame]) -> tuple[Frame, ...]:
 
 def _expand(prog: Program, frame: Frame) -> Iterator[Frame]:
     # A return address can belong to the next line, or to the next function.
-    at = frame.pc if frame.interrupted else frame.pc - 1
-    try:
-        locations = list(prog.source_location(at))
-    except LookupError:
-        yield frame
-        return
-    for location in locations[:-1]:
+    places = _places(prog, frame.pc if frame.interrupted else frame.pc - 1)
+    for name, line in places[:-1]:
         yield replace(
             frame,
-            function=location.name() or None,
+            function=name,
             offset=None,
             size=None,
-            source=_line(location),
+            source=line,
             inlined=True,
             registers={},
         )
-    yield replace(frame, source=_line(locations[-1]))
+    yield replace(frame, source=places[-1][1]) if places else frame
+
+
+def _places(prog: Program, pc: int) -> list[tuple[str | None, str | None]]:
+    # Function and line of each inlined call at ``pc``, innermost first, then of the function.
+    known = prog.cache.setdefault(_CACHE_KEY, {})
+    if pc not in known:
+        try:
+            known[pc] = [(at.name() or None, _line(at)) for at in prog.source_location(pc)]
+        except LookupError:
+            known[pc] = []
+    found: list[tuple[str | None, str | None]] = known[pc]
+    return found
 
 
 def _line(location: SourceLocation) -> str | None:

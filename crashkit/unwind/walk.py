@@ -18,7 +18,7 @@ from crashkit.memory import read_u64
 from crashkit.registers import CALLEE_SAVED, PT_REGS_MEMBERS
 from crashkit.symbols.lookup import SymbolAt, in_kernel_text, symbol_at
 from crashkit.symbols.orc import Base, Kind, Rule
-from crashkit.unwind.bridge import find_caller
+from crashkit.unwind.bridge import find_caller, may_be_generated
 from crashkit.unwind.frames import Frame, RegisterValue
 from crashkit.unwind.rules import OrcRules, orc_rules
 from crashkit.value import Certainty, Origin
@@ -67,6 +67,8 @@ class Walk:
     end: str
     complete: bool
     """Whether it reached user space or the stack's own end."""
+    reason: Reason | None = None
+    """Why it is not complete."""
 
 
 def walk(prog: Program, start: Context, *, recover: Recover | None = None) -> Walk:
@@ -78,20 +80,25 @@ def walk(prog: Program, start: Context, *, recover: Recover | None = None) -> Wa
     frames: list[Frame] = []
     seen: set[tuple[int, int]] = set()
     context: Context | None = start
-    end, complete = "", False
+    step = _Step(caller=None)
     while context is not None:
         if len(frames) >= MAX_FRAMES:
-            end = f"more than {MAX_FRAMES} frames"
+            step = _ended(f"more than {MAX_FRAMES} frames", Reason.BUDGET)
             break
         if (context.pc, context.sp) in seen:
-            end = f"the stack repeats itself at {context.sp:#x}"
+            step = _ended(f"the stack repeats itself at {context.sp:#x}", Reason.CORRUPTED)
             break
         seen.add((context.pc, context.sp))
         symbol = symbol_at(prog, context.pc if context.interrupted else context.pc - 1)
         step = _step(prog, rules, context, symbol, recover)
         frames.append(_frame(context, symbol, step))
-        context, end, complete = step.caller, step.end, step.complete
-    return Walk(frames=tuple(_number(frames)), end=end, complete=complete)
+        context = step.caller
+    return Walk(
+        frames=tuple(_number(frames)),
+        end=step.end,
+        complete=step.reason is None,
+        reason=step.reason,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,11 @@ class _Step:
     caller: Context | None
     cfa: int | None = None
     end: str = ""
-    complete: bool = False
+    reason: Reason | None = None
+
+
+def _ended(end: str, reason: Reason | None, cfa: int | None = None) -> _Step:
+    return _Step(caller=None, cfa=cfa, end=end, reason=reason)
 
 
 def _step(
@@ -114,15 +125,15 @@ def _step(
         if rule is None:
             return _bridge(prog, context, symbol)
         if rule.kind is Kind.END_OF_STACK:
-            return _Step(caller=None, end="end of stack", complete=True)
+            return _ended("end of stack", None)
         cfa = _cfa(prog, context, rule)
         if rule.kind is Kind.CALL:
             return _return(prog, context, rule, cfa, symbol, recover)
         return _exception(prog, context, rule, cfa, symbol)
     except Unavailable as missing:
-        return _Step(caller=None, end=str(missing))
+        return _ended(str(missing), missing.reason)
     except FaultError as fault:
-        return _Step(caller=None, end=f"{fault.address:#x} is not in the dump")
+        return _ended(f"{fault.address:#x} is not in the dump", Reason.NOT_IN_DUMP)
 
 
 def _cfa(prog: Program, context: Context, rule: Rule) -> int:
@@ -148,8 +159,9 @@ def _return(
     recover: Recover | None,
 ) -> _Step:
     pc = read_u64(prog, cfa - 8, "return address")
-    if not in_kernel_text(prog, pc):
-        return _Step(caller=None, cfa=cfa, end=f"return address {pc:#x} is no kernel text")
+    if not in_kernel_text(prog, pc) and not may_be_generated(prog, pc):
+        end = f"return address {pc:#x} is no kernel text"
+        return _ended(end, Reason.CORRUPTED, cfa)
     registers = _callee_saved(prog, context, cfa, symbol, recover)
     saved_bp = _saved_bp(prog, context, rule, cfa)
     followed = registers.get("rbp")
@@ -217,7 +229,7 @@ def _exception(
         wanted = {name: wanted[name] for name in ("rip", "cs", "rflags", "rsp", "ss")}
     regs = Object(prog, regs_type, address=address)
     if int(regs.cs) & 3:
-        return _Step(caller=None, cfa=cfa, end="user space", complete=True)
+        return _ended("user space", None, cfa)
     registers = {
         name: RegisterValue(
             value=int(regs.member_(member)),
@@ -231,7 +243,7 @@ def _exception(
         registers["rbp"] = context.registers["rbp"]
     pc, sp = registers["rip"].value, registers["rsp"].value
     if pc == 0 and sp == 0:
-        return _Step(caller=None, cfa=cfa, end="end of stack", complete=True)
+        return _ended("end of stack", None, cfa)
     caller = Context(
         pc=pc,
         sp=sp,
@@ -249,13 +261,17 @@ def _offset(type_: Type, member: str) -> int:
 
 
 def _bridge(prog: Program, context: Context, symbol: SymbolAt | None) -> _Step:
+    if may_be_generated(prog, context.pc):
+        caller = _by_frame_pointer(prog, context)
+        if caller is not None:
+            return _Step(caller=caller, cfa=caller.sp)
     if symbol is None:
         if not context.interrupted:
-            return _Step(caller=None, end=f"no symbol at {context.pc:#x}")
+            return _ended(f"nothing describes the code at {context.pc:#x}", Reason.NO_DEBUGINFO)
         return _jumped_nowhere(prog, context)
     slot = find_caller(prog, symbol, context.sp)
     if slot is None:
-        return _Step(caller=None, end=f"no unwind rule for {symbol.name}")
+        return _ended(f"no unwind rule for {symbol.name}", Reason.NO_DEBUGINFO)
     registers = {n: v for n, v in context.registers.items() if n == "rbp"}
     caller = Context(
         pc=read_u64(prog, slot, "return address"),
@@ -268,11 +284,41 @@ def _bridge(prog: Program, context: Context, symbol: SymbolAt | None) -> _Step:
     return _Step(caller=caller, cfa=slot + 8)
 
 
+# A frame of generated code is at most this big: a BPF program has 512 bytes of stack
+# (MAX_BPF_STACK) below what it pushes, a trampoline its arguments.
+_MAX_GENERATED_FRAME = 2048
+
+
+def _by_frame_pointer(prog: Program, context: Context) -> Context | None:
+    # Generated code keeps a frame pointer; the kernel's unwinder relies on it as well
+    # (orc_fp_entry in arch/x86/kernel/unwind_orc.c).
+    base = context.register("rbp")
+    if base is None or base % 8 or not 0 <= base - context.sp <= _MAX_GENERATED_FRAME:
+        return None
+    pc = read_u64(prog, base + 8, "return address")
+    if not in_kernel_text(prog, pc) and not may_be_generated(prog, pc):
+        return None
+    outer = RegisterValue(
+        value=read_u64(prog, base, "saved rbp"),
+        origin=Origin.CFI,
+        certainty=Certainty.INFERRED,
+        slot=base,
+    )
+    return Context(
+        pc=pc,
+        sp=base + 16,
+        registers={"rbp": outer},
+        interrupted=False,
+        slot=base + 8,
+        how="frame pointer",
+    )
+
+
 def _jumped_nowhere(prog: Program, context: Context) -> _Step:
     # A call through a bad pointer: the return address is what rsp points at.
     pc = read_u64(prog, context.sp, "return address")
     if not in_kernel_text(prog, pc):
-        return _Step(caller=None, end=f"{context.pc:#x} is no kernel text")
+        return _ended(f"{context.pc:#x} is no kernel text", Reason.CORRUPTED)
     registers = {n: v for n, v in context.registers.items() if n in CALLEE_SAVED}
     caller = Context(
         pc=pc, sp=context.sp + 8, registers=registers, interrupted=False, slot=context.sp,

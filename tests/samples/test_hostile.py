@@ -8,7 +8,7 @@ import random
 import drgn
 import pytest
 
-from crashkit.crash import Crash, core, open_crash
+from crashkit.crash import Crash, open_crash, opening
 from crashkit.pipeline import triage
 from crashkit.recipe import load_recipes
 from crashkit.symbols import find_symbol
@@ -80,7 +80,7 @@ def test_damage_is_survived(seed: int, pages: list[int], monkeypatch: pytest.Mon
             damage(prog, page, pages, dice)
         return prog
 
-    monkeypatch.setattr(core, "open_program", open_damaged)
+    monkeypatch.setattr(opening, "open_program", open_damaged)
     with open_crash(VMCORE, types="btf") as crash:
         report = triage(crash, recipes=load_recipes())
         assert "RELEASE: 6.1.192-crashkit" in report.text()

@@ -8,7 +8,16 @@ from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 
 from crashkit.arguments import Argument, MissingArgument
-from crashkit.crash import Banner, Crash, DebugInfo, FoundObject, Limit, Thread
+from crashkit.crash import (
+    Banner,
+    Crash,
+    DebugInfo,
+    FoldedStack,
+    FoundObject,
+    Limit,
+    Stack,
+    Thread,
+)
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.model import Diagnosis, Fault, Link, Step
 from crashkit.oops import Oops, parse_oops
@@ -91,6 +100,25 @@ class FakeCrash:
 
     def arguments(self, frame: Frame) -> tuple[tuple[Argument, ...], tuple[MissingArgument, ...]]:
         return self.recovered.get(frame.function or "", ((), ()))
+
+    @property
+    def crashed_stack(self) -> Stack:
+        return Stack(thread=self.thread, running=True, frames=self.frames, end="user space")
+
+    def cpu_stacks(self) -> tuple[Stack, ...]:
+        return (self.crashed_stack, self.crashed_stack)
+
+    def stack_of(self, pid: int) -> Stack:
+        return self.crashed_stack if pid == self.thread.pid else unavailable(f"PID {pid}")
+
+    def stack_on(self, cpu: int) -> Stack:
+        return self.crashed_stack if cpu == self.thread.cpu else unavailable(f"CPU {cpu}")
+
+    def all_stacks(self) -> tuple[FoldedStack, ...]:
+        return (FoldedStack(stacks=(self.crashed_stack,) * 3),)
+
+    def stack_words(self, stack: Stack, position: int) -> tuple[tuple[int, int | None], ...]:
+        return ((0xFFFF893C4F527800, 0x57AC6E9D), (0xFFFF893C4F527808, None))
 
     def has_frame(self, function: str) -> bool:
         return any(frame.function == function for frame in self.frames)

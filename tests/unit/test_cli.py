@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from crashkit.cli.app import app
 from crashkit.cli.inputs import is_symbol_file, tell_apart
+from crashkit.cli.stacks import cpu_list
 from crashkit.errors import (
     CrashkitError,
     Reason,
@@ -239,11 +240,55 @@ def test_usage_errors(
     assert opened == []  # before any work
 
 
-@pytest.mark.parametrize("option", [["-a"], ["-p", "1"], ["-c", "0"], ["-f"], ["--all-tasks"]])
-def test_bt_options_of_later(dump: Path, option: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "count"),
+    [([], 1), (["-a"], 2), (["-p", "5027"], 1), (["-c", "1"], 1), (["--all-tasks"], 1)],
+)
+def test_bt_chooses_stacks(
+    use: Callable[..., None], dump: Path, option: list[str], count: int
+) -> None:
+    use(seed())
+    result = invoke("bt", dump, "--json", *option)
+    assert result.exit_code == 0
+    made = json.loads(result.stdout)
+    assert len(made["stacks"]) == count
+    assert made["stacks"][0]["count"] == (3 if "--all-tasks" in option else 1)
+
+
+def test_bt_raw(use: Callable[..., None], dump: Path) -> None:
+    use(seed())
+    assert "0000000057ac6e9d" in invoke("bt", dump, "-f").stdout
+
+
+def test_bt_of_a_task_that_is_not_there(use: Callable[..., None], dump: Path) -> None:
+    use(seed())
+    result = invoke("bt", dump, "-p", "4")
+    assert result.exit_code == 5
+    assert "PID 4: not-in-dump" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["-a", "-p", "1"], "bt takes one of -a and -p"),
+        (["-c", "0", "--all-tasks"], "bt takes one of -c and --all-tasks"),
+        (["-c", "x"], "not CPUs like 0,2-4"),
+        (["-c", ""], "not CPUs like 0,2-4"),
+        (["-c", "4-2"], "no range"),
+        (["-c", "0-99999999999"], "no range"),
+    ],
+)
+def test_bt_usage_errors(
+    dump: Path, opened: list[dict[str, Any]], option: list[str], words: str
+) -> None:
     result = invoke("bt", dump, *option)
     assert result.exit_code == 2
-    assert f"bt {option[0]} is not built yet" in result.stderr
+    assert words in result.stderr
+    assert opened == []
+
+
+def test_cpu_lists() -> None:
+    assert cpu_list("0,2-4,3") == (0, 2, 3, 4)
 
 
 def test_unknown_command_and_missing_argument() -> None:

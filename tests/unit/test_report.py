@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from crashkit.crash import FoldedStack, Stack
 from crashkit.errors import Reason, RecipeError
 from crashkit.finding import (
     Check,
@@ -28,6 +29,7 @@ from crashkit.oops import parse_oops
 from crashkit.pipeline import Report, triage
 from crashkit.recipe import Recipes
 from crashkit.report import (
+    bt_schema,
     build_bt,
     build_log,
     build_report,
@@ -37,15 +39,18 @@ from crashkit.report import (
     render_text,
     report_schema,
 )
+from crashkit.report.argument_text import identity, written
 from crashkit.report.columns import WIDTH, bare
 from crashkit.report.escape import safe
 from crashkit.report.parts import facts
 from crashkit.report.text_banner import uptime
 from crashkit.target import Target
+from crashkit.unwind import Segment
 from crashkit.value import Certainty, Origin, Reread, Value
 from tests.unit.report_doubles import (
     CT,
     INIT_NET,
+    SKB,
     FakeCrash,
     as_crash,
     empty,
@@ -374,14 +379,129 @@ def test_verbose_shows_values_commands_and_proofs() -> None:
     assert "state: optimized-out" in text
 
 
+def bt(crash: FakeCrash, *stacks: FoldedStack, raw: bool = False) -> dict[str, Any]:
+    shown = stacks or (FoldedStack(stacks=(crash.crashed_stack,)),)
+    made = build_bt(as_crash(crash), shown, raw=raw)
+    jsonschema.validate(made, bt_schema())
+    assert made["thread"] == made["stacks"][0]["thread"]
+    assert made["frames"] == made["stacks"][0]["frames"]
+    return made
+
+
 def test_bt_has_crashs_layout() -> None:
-    made = build_bt(as_crash(seed()))
-    assert made["schema"] == "crashkit.bt/1"
-    lines = render_bt(made).split("\n")
+    lines = render_bt(bt(seed())).split("\n")
     assert lines[0] == 'PID: 5027     TASK: ffff893cad135280  CPU: 1    COMMAND: "Verdict3"'
     assert any(line.startswith(" #0 [") and " machine_kexec at " in line for line in lines)
     assert "    [exception RIP: nf_ct_deliver_cached_events+45] [nf_conntrack]" in lines
     assert any(line.startswith("#10 [") for line in lines)
+
+
+def test_bt_shows_each_call_below_its_frame() -> None:
+    lines = render_bt(bt(seed())).split("\n")
+    (call,) = (line for line in lines if line.startswith("      nf_iterate("))
+    assert "state=?" in call
+    assert f"skb={SKB:016x}~" in call
+    assert "optimized-out" not in "\n".join(lines)
+    assert "        state: optimized-out" in render_bt(bt(seed()), 1)
+    assert "        skb: skb was pushed  [saved-register]" in render_bt(bt(seed()), 1)
+
+
+def test_bt_conflicts_and_current_values_are_printed() -> None:
+    crash = seed()
+    known, lost = crash.recovered["nf_iterate"]
+    changed = replace(known[0], current=CT, conflict=f"nf_iterate has {CT:x}")
+    crash.recovered = {"nf_iterate": ((changed,), lost)}
+    text = render_bt(bt(crash))
+    assert f"(now {CT:016x}) (conflict)" in text
+    assert f"        skb: nf_iterate has {CT:x}" in text
+
+
+def test_bt_folds_identical_stacks() -> None:
+    crash = seed()
+    threads = [replace(crash.thread, pid=number) for number in range(1, 31)]
+    stacks = tuple(replace(crash.crashed_stack, thread=thread) for thread in threads)
+    made = bt(crash, FoldedStack(stacks=stacks))
+    assert made["stacks"][0]["count"] == 30
+    assert [thread["pid"] for thread in made["stacks"][0]["threads"]] == list(range(1, 31))
+    text = render_bt(made)
+    assert "    30 tasks: 1 2 3 " in text
+    assert "and 6 more" in text
+    assert text.count(" machine_kexec at ") == 1
+
+
+def test_bt_says_where_a_stack_ends_and_what_is_corrupt() -> None:
+    crash = seed()
+    broken = replace(
+        crash.crashed_stack,
+        end="return address 0x1234 is no kernel text",
+        reason=Reason.CORRUPTED,
+        damage="return address 0x1234 is no kernel text",
+    )
+    nothing = Stack(
+        thread=crash.thread, running=False, frames=(), end="no note", reason=Reason.NOT_IN_DUMP
+    )
+    text = render_bt(bt(crash, *(FoldedStack(stacks=(stack,)) for stack in (broken, nothing))))
+    assert "(the walk ends here: return address 0x1234 is no kernel text)" in text
+    assert "(corrupt, nothing on it is proved: return address 0x1234" in text
+    assert "(no stack trace: no note)" in text
+
+
+def test_bt_names_the_stack_it_leaves() -> None:
+    crash = seed()
+    low, other = crash.frames[0].sp & ~0xFFF, 0xFFFF_FE00_0000_D000
+    nmi = replace(crash.frames[0], function="crash_nmi_callback", sp=other + 8, slot=other,
+                  segment=Segment.NMI)  # fmt: skip
+    again = replace(crash.frames[10], index=1)
+    stack = Stack(
+        thread=crash.thread, running=True, frames=(nmi, again), end="user space",
+        ranges=((low, low + 0x4000, Segment.TASK), (other, other + 0x1000, Segment.NMI)),
+    )  # fmt: skip
+    lines = render_bt(bt(crash, FoldedStack(stacks=(stack,)))).split("\n")
+    at = lines.index("--- <NMI exception stack> ---")
+    assert "    [exception RIP: nf_ct_deliver_cached_events+45] [nf_conntrack]" in lines[:at]
+    assert lines[at + 1].startswith(" #1 [")
+
+
+def test_bt_raw_words_two_to_a_row() -> None:
+    made = bt(seed(), raw=True)
+    row = "    ffff893c4f527800: 0000000057ac6e9d ????????????????"
+    assert row in render_bt(made).split("\n")
+    assert bt(seed())["frames"][0]["words"] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "ctype", "text"),
+    [
+        (SKB, "struct sk_buff *", f"{SKB:016x}"),
+        (0, "struct sk_buff *", "0"),
+        (0xFFFFFFFF, "int", "-1"),
+        (5, "int", "5"),
+        ((1 << 64) - 110, "long", "-110"),
+        (4095, "unsigned long", "4095"),
+        (4096, "unsigned long", "0x1000"),
+        (0x14000C0, "u64", "0x14000c0"),
+        (1 << 40, "size_t", f"{1 << 40:016x}"),
+        (4096, "unsigned int", "4096"),
+        (0xDEAD_0000_0001, "gfp_t", "0000dead00000001"),
+    ],
+)
+def test_values_are_written_as_their_type_asks(number: int, ctype: str, text: str) -> None:
+    assert written(f"{number:#x}", ctype) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "short"),
+    [
+        ("slab object nf_conntrack", "nf_conntrack"),
+        ("free slab object filp+0x8", "filp+0x8, free"),
+        ("init_net", "init_net"),
+        ("stack of task 7", None),
+        ("vmalloc area", None),
+        (None, None),
+    ],
+)
+def test_slab_identity_is_named_by_its_cache(words: str | None, short: str | None) -> None:
+    assert identity(words) == short
 
 
 def test_log_is_escaped_line_by_line() -> None:

@@ -8,10 +8,11 @@ import drgn
 import pytest
 from drgn import TypeMember
 
-from crashkit.errors import Unavailable
+from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import orc as orc_
 from crashkit.symbols.lookup import SymbolAt
 from crashkit.unwind import Context, EntryLocation, RegisterValue, walk
+from crashkit.unwind.nmi_path import walk_from_nmi
 from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
 from crashkit.value import Certainty, Origin
 from tests.unit.stack_doubles import PT_REGS_SIZE, STACK, TEXT, MockKernel, functions, orc
@@ -120,6 +121,86 @@ def test_missing_stack_page_ends_the_walk_with_its_address() -> None:
     assert functions(walked.frames) == ["inner", "middle"]
     assert not walked.complete
     assert "dump" in walked.end
+
+
+GENERATED = 0xFFFF_FFFF_C100_0040  # where BPF programs lie, in no module
+
+
+def generated() -> MockKernel:
+    """inner, called by a BPF program with a frame pointer, called by outer."""
+    kernel = MockKernel()
+    kernel.function("inner", 0x0, orc(8))
+    kernel.function("outer", 0x200, orc(0, kind=1))
+    kernel.push(SP, GENERATED)
+    kernel.push(SP + 0x40, 0xB0B, TEXT + 0x210)  # the program's saved rbp, return address
+    return kernel
+
+
+def keep_rbp(function: SymbolAt, _pc: int, _interrupted: bool) -> dict[str, EntryLocation]:
+    return {"rbp": EntryLocation(register="rbp")}
+
+
+def test_generated_code_is_left_by_its_frame_pointer() -> None:
+    kernel = generated()
+    start = Context(pc=TEXT + 5, sp=SP, registers=known(rbp=SP + 0x40, rbx=5))
+    walked = walk(kernel.program(), start, recover=keep_rbp)
+    assert functions(walked.frames) == ["inner", None, "outer"]
+    assert walked.frames[2].how == "frame pointer"
+    assert walked.frames[2].registers["rbp"].value == 0xB0B
+    assert walked.frames[2].registers["rbp"].certainty is Certainty.INFERRED
+    assert "rbx" not in walked.frames[2].registers  # where the program saved it is not known
+    assert walked.complete
+
+
+@pytest.mark.parametrize("rbp", [SP + 0x41, SP - 0x40, SP + 0x2000, 0, SP + 0x100])
+def test_generated_code_with_a_wild_frame_pointer_ends_the_walk(rbp: int) -> None:
+    kernel = generated()
+    start = Context(pc=TEXT + 5, sp=SP, registers=known(rbp=rbp))
+    walked = walk(kernel.program(), start, recover=keep_rbp)
+    assert functions(walked.frames) == ["inner", None]
+    assert walked.reason is Reason.NO_DEBUGINFO  # unknown code is no damage
+    assert f"{GENERATED:#x}" in walked.end
+
+
+def test_every_end_has_its_reason() -> None:
+    assert walk(chain().program(), Context(pc=TEXT + 5, sp=SP)).reason is None
+    garbage = chain()
+    garbage.push(SP + 16, 0x1234)
+    assert walk(garbage.program(), Context(pc=TEXT + 5, sp=SP)).reason is Reason.CORRUPTED
+    missing = chain()
+    missing.missing.add(SP + 24)
+    assert walk(missing.program(), Context(pc=TEXT + 5, sp=SP)).reason is Reason.NOT_IN_DUMP
+
+
+def test_endless_stack_is_bounded() -> None:
+    kernel = MockKernel()
+    kernel.function("again", 0x0, orc(8))
+    kernel.push(STACK, *([TEXT + 5] * (0x4000 // 8)))
+    walked = walk(kernel.program(), Context(pc=TEXT + 5, sp=STACK))
+    assert len(walked.frames) == 256
+    assert walked.reason is Reason.BUDGET
+
+
+def nmi_stack(*, interrupted_sp: int) -> tuple[MockKernel, Context]:
+    kernel = MockKernel()
+    kernel.function("crash_nmi_callback", 0x000, orc(8))
+    kernel.function("nmi_handle", 0x100, orc(8))
+    kernel.function("asm_exc_nmi", 0x200, orc(0, kind=3))
+    kernel.function("victim", 0x300, orc(0, kind=1))
+    kernel.push(STACK + 0x200, TEXT + 0x20)  # stale: a walk from here leads nowhere
+    kernel.push(STACK + 0x800, TEXT + 0x30, TEXT + 0x110, TEXT + 0x210)
+    kernel.pt_regs(STACK + 0x818, ip=TEXT + 0x320, sp=interrupted_sp, cs=0x10)
+    return kernel, Context(pc=TEXT + 0x320, sp=SP)
+
+
+def test_nmi_path_is_believed_only_if_it_arrives_at_the_note() -> None:
+    kernel, start = nmi_stack(interrupted_sp=SP)
+    found = walk_from_nmi(kernel.program(), (STACK, STACK + 0x1000), start)
+    assert found is not None
+    assert functions(found.frames) == ["crash_nmi_callback", "nmi_handle", "asm_exc_nmi", "victim"]
+    assert found.frames[0].slot == STACK + 0x800
+    kernel, start = nmi_stack(interrupted_sp=SP + 8)
+    assert walk_from_nmi(kernel.program(), (STACK, STACK + 0x1000), start) is None
 
 
 def test_cyclic_stack_ends() -> None:

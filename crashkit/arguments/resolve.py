@@ -1,0 +1,344 @@
+"""Values of terms and of entry registers in the frames of one stack.
+
+A term of a frame's function is a number as it stands, or is still in a register or a
+stack slot, or is what a register held on entry, and then the caller's state before its
+call has it. Reading memory again is the weakest way: it may have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from drgn import Program
+
+from crashkit.arguments.activation import Stopped, function_of, stopped_at
+from crashkit.arguments.answer import Answer, short
+from crashkit.arguments.edges import Edge, edge_between
+from crashkit.arguments.pt_regs import UserRegisters
+from crashkit.dataflow import (
+    UNKNOWN,
+    Const,
+    Entry,
+    FrameAddress,
+    Load,
+    Masked,
+    Part,
+    Term,
+    signed64,
+    split,
+)
+from crashkit.errors import Reason, Unavailable
+from crashkit.memory import read_bytes
+from crashkit.registers import CALLEE_SAVED, CALLER_SAVED
+from crashkit.unwind import Frame, RegisterValue
+from crashkit.value import Certainty, Origin
+
+_Read = Callable[[], Answer]
+_U64 = (1 << 64) - 1
+_MOST_STEPS = 400
+_DEEPEST = 48
+
+
+@dataclass(kw_only=True)
+class Resolver:
+    """Answers for the frames of one stack, innermost first, none of them inlined."""
+
+    prog: Program
+    frames: Sequence[Frame]
+    user: UserRegisters
+    """Where the registers of a system call's caller lie."""
+    _steps: int = 0
+    _deep: int = 0
+    _edges: dict[int, Edge] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Begin a new question: its work is counted from here."""
+        self._steps = 0
+        self._deep = 0
+
+    def stopped(self, position: int) -> Stopped:
+        """The function of a frame, analysed.
+
+        :raises Unavailable: see :func:`stopped_at`
+        """
+        return stopped_at(self.prog, self.frames[position])
+
+    def entry(self, position: int, register: str, size: int = 8) -> Answer:
+        """What ``register`` held when the frame's function was entered: the best answer.
+
+        :param size: low bytes that are wanted
+        :raises Unavailable: no way has it
+        """
+        self._count(f"{register} of {self.frames[position].function}")
+        self._deep += 1
+        try:
+            try:
+                kept = self.kept(position, Entry(register), size)
+            except Unavailable:
+                return self.passed(position, register, size)
+            if kept.proved:
+                return kept
+            try:
+                passed = self.passed(position, register, size)
+            except Unavailable:
+                return kept
+            return passed if passed.proved else kept
+        finally:
+            self._deep -= 1
+
+    def kept(self, position: int, term: Term, size: int = 8) -> Answer:
+        """Find a term in a register or slot of its own frame.
+
+        :raises Unavailable: nothing holds it any longer
+        """
+        here = self.stopped(position)
+        root, distance = split(_low(term, size))
+        if root == UNKNOWN:
+            raise Unavailable(short(term), Reason.OPTIMIZED_OUT, "no register or slot keeps it")
+        for held, read in self._held(position, here, size):
+            base, offset = split(_low(held, size))
+            if base == root:
+                return read().moved(distance - offset).weaker(here.flow.complete)
+        raise Unavailable(short(term), Reason.OPTIMIZED_OUT, "no register or slot keeps it")
+
+    def passed(self, position: int, register: str, size: int = 8) -> Answer:
+        """What the caller had in ``register`` before its call of this frame's function.
+
+        :raises Unavailable: there is no caller, or it has not kept it
+        """
+        edge = self.edge(position)
+        terms, complete = edge.terms(register)
+        caller = position + 1
+        answers = [self.term(caller, term, size) for term in terms]
+        if not answers:
+            raise Unavailable(register, Reason.OPTIMIZED_OUT, "the way of its calls is not known")
+        cut = (1 << 8 * size) - 1
+        if len({answer.value & cut for answer in answers}) > 1:
+            raise Unavailable(register, Reason.AMBIGUOUS, "several tail calls lead here")
+        frame = self.frames[caller]
+        how = f"{frame.function}+{edge.call_offset:#x} {edge.words} with {register} = "
+        best = min(answers, key=lambda answer: answer.proved)  # the weakest of them counts
+        words = {answer.how for answer in answers}
+        return Answer(
+            value=best.value,
+            proved=best.proved and complete and edge.verified,
+            origin=Origin.DATAFLOW,
+            how=how + (best.how if len(words) == 1 else "the same on each way"),
+        )
+
+    def passed_on_stack(self, position: int, offset: int, size: int = 8) -> Answer:
+        """What the caller had stored for the argument at CFA plus ``offset``.
+
+        :raises Unavailable: there is no caller, or the call was not a plain one
+        """
+        edge = self.edge(position)
+        what = f"the argument at CFA{offset:+#x}"
+        if edge.chains != ((),):
+            raise Unavailable(what, Reason.UNSUPPORTED, "on the stack, through a tail call")
+        before = edge.caller.before
+        stack = before.register("rsp")
+        slot = None
+        if isinstance(stack, FrameAddress):
+            slot = before.slots.get(stack.offset + offset)
+        if slot is None or slot.size < size:
+            raise Unavailable(what, Reason.OPTIMIZED_OUT, "what its caller stored is not known")
+        answer = self.term(position + 1, slot.term, size)
+        name = self.frames[position + 1].function
+        how = f"{name}+{edge.call_offset:#x} {edge.words} with {answer.how} on the stack"
+        certain = edge.verified and edge.caller.flow.complete
+        return replace(answer, how=how).weaker(certain)
+
+    def edge(self, position: int) -> Edge:
+        """How the frame's function was entered from the frame after it.
+
+        :raises Unavailable: it was not called, or the call leads elsewhere
+        """
+        known = self._edges.get(position)
+        if known is None:
+            known = self._edges[position] = self._find_edge(position)
+        return known
+
+    def _find_edge(self, position: int) -> Edge:
+        caller = position + 1
+        what = f"caller of {self.frames[position].function}"
+        if caller >= len(self.frames):
+            raise Unavailable(what, Reason.NOT_APPLICABLE, "the stack ends there")
+        if self.frames[caller].interrupted:
+            raise Unavailable(what, Reason.NOT_APPLICABLE, "it was entered by an interrupt")
+        if self.frames[caller].how == "call-site scan":
+            raise Unavailable(what, Reason.UNSUPPORTED, "its frame was found by a search")
+
+        def value_of(term: Term) -> int:
+            return self.term(caller, term).value
+
+        callee = self._entry_address(position)
+        size = self.frames[position].size or 0
+        return edge_between(self.prog, self.stopped(caller), callee, size, value_of)
+
+    def _entry_address(self, position: int) -> int:
+        # A cold part belongs to the function that its hot part begins.
+        try:
+            return self.stopped(position).flow.entry
+        except Unavailable:
+            function = function_of(self.frames[position])
+            if ".cold" in function.name:
+                raise
+            return function.address
+
+    def term(self, position: int, term: Term, size: int = 8) -> Answer:
+        """What a term of the frame's function is worth.
+
+        :raises Unavailable: nothing in the dump tells any longer
+        """
+        self._count(short(term))
+        root, distance = split(_low(term, size))
+        if isinstance(root, Const):
+            value = (root.value + distance) & _U64
+            return Answer(value=value, proved=True, origin=Origin.DATAFLOW, how=f"{value:#x}")
+        if isinstance(root, FrameAddress):
+            return self._frame_address(position, root.offset)
+        try:
+            found = self.kept(position, root, size)
+            if found.proved:
+                return found.moved(distance)
+        except Unavailable:
+            pass
+        return self._made(position, root, size).moved(distance)
+
+    def _made(self, position: int, root: Term, size: int) -> Answer:
+        # A term that nothing holds: by what it was made from.
+        if isinstance(root, Entry):
+            if root.register in CALLEE_SAVED:
+                return self._callee_saved(position, root.register, size)
+            return self.entry(position, root.register, size)
+        if isinstance(root, Part):
+            found = self.term(position, root.base, min(size, root.size))
+            return _with_value(found, _extended(found.value, root.size, root.signed))
+        if isinstance(root, Masked):
+            found = self.term(position, root.base, size)
+            return _with_value(found, found.value & root.mask)
+        if isinstance(root, Load):
+            return self._reload(position, root)
+        raise Unavailable(short(root), Reason.OPTIMIZED_OUT, "no register or slot keeps it")
+
+    def _callee_saved(self, position: int, register: str, size: int) -> Answer:
+        caller = position + 1
+        if caller < len(self.frames) and not self.frames[caller].interrupted:
+            held = self.frames[caller].registers.get(register)
+            if held is not None:
+                return _in_register(register, held)
+        return self.passed(position, register, size)
+
+    def _frame_address(self, position: int, offset: int) -> Answer:
+        frame = self.frames[position]
+        cfa, agreed = self._cfa(position)
+        value = (cfa + offset) & _U64
+        how = f"{value:016x}, an address in {frame.function}'s frame"
+        return Answer(value=value, proved=agreed, origin=Origin.DATAFLOW, how=how)
+
+    def _cfa(self, position: int) -> tuple[int, bool]:
+        # By the code and rsp, and whether the unwinder has the same. The entry code has
+        # symbols in its middle, where the frame did not begin.
+        frame, here = self.frames[position], self.stopped(position)
+        stack = here.before.register("rsp")
+        if not isinstance(stack, FrameAddress):
+            if frame.cfa is None:
+                raise Unavailable("CFA", Reason.NOT_SAVED, f"the frame of {frame.function}")
+            return frame.cfa, True
+        cfa = (frame.sp - stack.offset) & _U64
+        is_entry = (frame.function or "").startswith("entry_")
+        return cfa, is_entry or frame.cfa in (None, cfa)
+
+    def _reload(self, position: int, load: Load) -> Answer:
+        base = self.term(position, load.base)
+        address = (base.value + load.offset) & _U64
+        data = read_bytes(self.prog, address, load.size, short(load))
+        value = int.from_bytes(data, "little")
+        register = self.user.stable(address, load.size) if base.proved else None
+        if register is not None:
+            how = f"the system call's {register} at {address:016x}"
+        else:
+            how = f"what {address:016x} holds now ({base.how})"
+        return Answer(
+            value=_extended(value, load.size, load.signed),
+            proved=register is not None,
+            origin=Origin.MEMORY,
+            how=how,
+        )
+
+    # Places
+
+    def _held(self, position: int, here: Stopped, size: int) -> Iterator[tuple[Term, _Read]]:
+        # Each place whose content is known now: the term it holds, and how to read it.
+        frame = self.frames[position]
+        names = CALLEE_SAVED + (CALLER_SAVED if frame.interrupted else ())
+        for name in names:
+            known = frame.registers.get(name)
+            if known is not None:
+                yield here.now.register(name), partial(_in_register, name, known)
+        stack = here.before.register("rsp")
+        if not isinstance(stack, FrameAddress):
+            yield stack, partial(_stack_pointer, frame.sp)
+        for offset, slot in here.now.slots.items():
+            if slot.size >= size and here.flow.is_own(offset, slot, here.call):
+                yield slot.term, partial(self._in_slot, position, offset, slot.size)
+
+    def _in_slot(self, position: int, offset: int, size: int) -> Answer:
+        cfa, agreed = self._cfa(position)
+        address = cfa + offset
+        data = read_bytes(self.prog, address, size, f"the slot at {address:016x}")
+        return Answer(
+            value=int.from_bytes(data, "little"),
+            proved=agreed,
+            origin=Origin.MEMORY,
+            how=f"the slot at {address:016x}",
+        )
+
+    def _count(self, what: str) -> None:
+        self._steps += 1
+        if self._steps > _MOST_STEPS or self._deep > _DEEPEST:
+            raise Unavailable(what, Reason.BUDGET, "the way to its value is too long")
+
+
+def _low(term: Term, size: int) -> Term:
+    # What only changes bytes above the wanted ones does not count.
+    while True:
+        if isinstance(term, Part):
+            keeps = term.size >= size
+        else:
+            keeps = isinstance(term, Masked) and not ~term.mask & ((1 << 8 * size) - 1)
+        if not keeps or not isinstance(term, (Part, Masked)):
+            return term
+        term = term.base
+
+
+def _extended(value: int, size: int, signed: bool) -> int:
+    value &= (1 << 8 * size) - 1
+    if signed and size < 8 and value >> (8 * size - 1):
+        value -= 1 << 8 * size
+    return value & _U64
+
+
+def _with_value(answer: Answer, value: int) -> Answer:
+    return answer.moved(signed64(value - answer.value))
+
+
+def _in_register(name: str, held: RegisterValue) -> Answer:
+    where = ""
+    if held.slot is not None:
+        where = f", saved at {held.slot:016x}"
+        if held.saved_by is not None:
+            where = f"; {held.saved_by} pushed it at {held.slot:016x}"
+    return Answer(
+        value=held.value,
+        proved=held.certainty is Certainty.PROVED,
+        origin=Origin.SAVED_REGISTER if held.saved_by else Origin.REGISTER,
+        how=name + where,
+    )
+
+
+def _stack_pointer(value: int) -> Answer:
+    how = f"the stack pointer {value:016x}"
+    return Answer(value=value, proved=True, origin=Origin.CFI, how=how)

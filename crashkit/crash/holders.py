@@ -1,0 +1,84 @@
+"""Following one value through the frames of every CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from drgn import Program
+
+from crashkit.arguments import Holder
+from crashkit.crash.raw import words_of
+from crashkit.crash.stack import Stack
+from crashkit.unwind import Frame
+from crashkit.value import Certainty
+
+if TYPE_CHECKING:
+    from crashkit.crash.walked import Walked
+
+MAX_HOLDERS = 1000
+
+
+def find_holders(
+    prog: Program, walked: Walked, stacks: Iterable[Stack], value: int
+) -> tuple[Holder, ...]:
+    """Find the frames that have a value: as an argument, in a register, in a slot.
+
+    A slot that no register was saved in may be left over from an earlier call, so it is
+    inferred. A register that a frame only hands on is named once.
+    """
+    found = (holder for stack in stacks for holder in _on_stack(prog, walked, stack, value))
+    return tuple(islice(found, MAX_HOLDERS))
+
+
+def _on_stack(prog: Program, walked: Walked, stack: Stack, value: int) -> Iterator[Holder]:
+    thread = stack.thread
+    name = f"CPU {thread.cpu}" if stack.running else f"PID {thread.pid}"
+    told: set[tuple[str, int | None]] = set()
+    slots: set[int] = set()
+    for position, frame in enumerate(stack.frames):
+        if frame.inlined:
+            continue
+        places = [
+            *_arguments(walked, frame, value),
+            *_registers(frame, value, told, slots),
+            *_slots(prog, stack, position, value, slots),
+        ]
+        for place, certainty in places:
+            sure = certainty if stack.damage is None else Certainty.INFERRED
+            yield Holder(
+                stack=name,
+                index=frame.index,
+                function=frame.function,
+                place=place,
+                certainty=sure,
+            )
+
+
+_Places = Iterator[tuple[str, Certainty]]
+
+
+def _arguments(walked: Walked, frame: Frame, value: int) -> _Places:
+    for argument in walked.arguments(frame)[0]:
+        if value in (argument.value, argument.current):
+            yield f"argument {argument.name}", argument.certainty
+
+
+def _registers(
+    frame: Frame, value: int, told: set[tuple[str, int | None]], slots: set[int]
+) -> _Places:
+    for name, held in frame.registers.items():
+        if held.value != value or (name, held.slot) in told:
+            continue
+        told.add((name, held.slot))
+        if held.slot is not None:
+            slots.add(held.slot)
+        yield name, held.certainty
+
+
+def _slots(prog: Program, stack: Stack, position: int, value: int, slots: set[int]) -> _Places:
+    for address, word in words_of(prog, stack, position):
+        if word == value and address not in slots:
+            slots.add(address)
+            yield f"slot {address:016x}", Certainty.INFERRED
