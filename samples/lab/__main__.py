@@ -11,8 +11,9 @@ from driver.make import Request, make
 from driver.scenarios import SCENARIOS
 from kernel.build import SMALL, small_kernel
 from race.scenario import CLASH
+from truth.scenario import TRUTHS
 
-ALL = {scenario.name: scenario for scenario in (*SCENARIOS, CLASH)}
+ALL = {scenario.name: scenario for scenario in (*SCENARIOS, CLASH, *TRUTHS)}
 DUMPS = {method.name: method for method in METHODS}
 
 
@@ -52,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dump", type=_methods, default="qemu-elf", metavar="METHOD[,METHOD…]", help="see --list"
     )
+    parser.add_argument("--probes", type=Path, help="truth-…: tests/truth/functions.py's list")
+    parser.add_argument("--seed", type=int, default=0, help="truth-nmi: when the NMI comes")
     return parser
 
 
@@ -74,6 +77,8 @@ def _request(arguments: argparse.Namespace) -> Request:
         paging=arguments.paging,
         memory=arguments.memory,
         deadline=arguments.deadline,
+        files={"/lab/probes": arguments.probes.read_bytes()} if arguments.probes else {},
+        seed=arguments.seed,
     )
 
 

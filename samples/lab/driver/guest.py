@@ -74,6 +74,18 @@ class Guest:
         """
         self._wait(lambda: PANICKED.search(self.console()) is not None, "panic")
 
+    def wait_for_line(self, pattern: str) -> None:
+        """Return when the console shows the regular expression *pattern*.
+
+        :raises GuestError: the guest ended, reported a failure or met its deadline before that
+        """
+        self._wait(lambda: re.search(pattern, self.console()) is not None, "line " + pattern)
+
+    def inject_nmi(self) -> None:
+        """Raise an NMI, for which the guest knows no reason."""
+        with self._control() as stream:
+            _command(stream, "inject-nmi")
+
     def wait_for_end(self) -> None:
         """Return when the guest has switched itself off.
 
@@ -83,15 +95,20 @@ class Guest:
 
     def dump_memory(self, path: Path) -> None:
         """Write the guest's memory and registers to *path* as an ELF core dump."""
+        with self._control() as stream:
+            _command(stream, "stop")
+            target = {"paging": False, "protocol": f"file:{path.resolve()}"}
+            _command(stream, "dump-guest-memory", target)
+
+    @contextmanager
+    def _control(self) -> Iterator[TextIO]:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(max(1.0, self._end - time.monotonic()))
             monitor.connect(str(self._monitor))
             with monitor.makefile("rw") as stream:
                 json.loads(stream.readline())
                 _command(stream, "qmp_capabilities")
-                _command(stream, "stop")
-                target = {"paging": False, "protocol": f"file:{path.resolve()}"}
-                _command(stream, "dump-guest-memory", target)
+                yield stream
 
     def _wait(self, is_over: Callable[[], bool], what: str) -> None:
         while not is_over():

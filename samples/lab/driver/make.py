@@ -1,10 +1,12 @@
 """Make the dumps of one scenario: boot, crash, bring out, check, record."""
 
+import random
 import re
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from driver.archive import cache_folder
@@ -22,6 +24,7 @@ CRASHKERNEL_MB = 96
 MEMORY_MB = 160
 # With less, the place that KASLR gives the kernel may leave no room for the capture kernel.
 KEXEC_MEMORY_MB = 384
+NMI_DELAY_S = (0.3, 3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,10 @@ class Request:
     memory: int | None = None
     #: Seconds until the guest is given up.
     deadline: float = 180.0
+    #: More files for the guest, by their paths there; they replace the scenario's.
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    #: For what the scenario leaves to chance.
+    seed: int = 0
 
 
 def make(request: Request) -> list[Path]:
@@ -89,6 +96,10 @@ def _crash(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]
     with locked(cache_folder() / "build.lock", wait=WAIT_S):
         machine = _machine(request, dumps, tuple(disks))
     with boot(machine) as guest:
+        if request.scenario.nmi_after:
+            guest.wait_for_line(request.scenario.nmi_after)
+            time.sleep(random.Random(request.seed).uniform(*NMI_DELAY_S))
+            guest.inject_nmi()
         if dumps:
             guest.wait_for_end()
         else:
@@ -102,6 +113,8 @@ def _crash(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]
 
 def _machine(request: Request, dumps: list[str], disks: tuple[Path, ...]) -> Machine:
     image = scenario_image(request.scenario, request.kernel)
+    for path, content in request.files.items():
+        image.add(path, content)
     arguments = request.scenario.arguments
     if dumps:
         add_capture(image, request.kernel, dumps)
@@ -139,6 +152,7 @@ def _save(
         "memory_mb": _memory(request),
         "paging": request.paging,
         "seconds": seconds,
+        "seed": request.seed,
     }
     write_record(folder, request.kernel, facts)
     return folder

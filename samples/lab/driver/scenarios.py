@@ -62,6 +62,8 @@ class Scenario:
     cpus: int = 2
     #: How many guests may end otherwise than expected before the lab gives up.
     tries: int = 1
+    #: What the console shows when an NMI at a random instant shall make the crash; None for none.
+    nmi_after: str | None = None
 
 
 def clash_parts(parameters: str = "") -> Callable[[Kernel], dict[str, bytes]]:

@@ -1,0 +1,67 @@
+"""The scenarios ``truth-…`` of the lab: one for each path to a crash, one for NMIs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from driver.archive import cache_folder
+from driver.image import build_program
+from driver.kernels import Kernel, build_module
+from driver.scenarios import Scenario
+
+HERE = Path(__file__).parent
+NULL = r"BUG: kernel NULL pointer dereference, address: 0{15}c$"
+#: Word for trigger.c and truth.c → (what happens, what the console shows).
+PATHS = {
+    "hook": ("netfilter hook under a UDP send", (NULL, "truth_hook", "udp_sendmsg")),
+    "filter": ("socket filter", ("general protection fault", "RIP: .*sk_filter_trim_cap")),
+    "tcp": ("TCP receive under a TCP send", (NULL, r"blame\+", "tcp_rcv_established")),
+    "proc": ("BUG in a file of /proc", ("kernel BUG at", "truth_show", "vfs_read")),
+    "timer": ("hrtimer interrupt", (NULL, "truth_clock", "__hrtimer_run_queues")),
+    "softirq": ("timer softirq", (NULL, r"blame\+", "run_timer")),
+    "writev": ("UDP receive under writev", (NULL, r"blame\+", "vfs_writev")),
+    "gpf": ("general protection fault in pipe_write", ("general protection", "RIP: .*pipe_write")),
+    "work": ("workqueue item", (NULL, r"blame\+", "process_one_work")),
+    "rcu": ("RCU callback", (NULL, r"blame\+")),
+    "thread": ("kernel thread", (NULL, r"blame\+", "kthread")),
+}
+NMI_EXPECTED = (r"lab: busy", r"NMI: Not continuing|NMI.*unknown reason", r"Kernel panic")
+
+
+def _parts(parameters: str) -> Callable[[Kernel], dict[str, bytes]]:
+    def parts(kernel: Kernel) -> dict[str, bytes]:
+        folder = cache_folder() / "modules" / kernel.release / "truth"
+        return {
+            "/lab/scenario.sh": (HERE / "truth.sh").read_bytes(),
+            "/lab/parameters": parameters.encode(),
+            "/lab/probes": (HERE / "probes.txt").read_bytes(),
+            "/lab/truth.ko": build_module(kernel, HERE / "truth.c", folder).read_bytes(),
+            **{
+                f"/bin/{name}": build_program(HERE / f"{name}.c")
+                for name in ("sleepers", "trigger", "busy")
+            },
+        }
+
+    return parts
+
+
+TRUTHS = (
+    *(
+        Scenario(
+            name=f"truth-{word}",
+            summary=f"{summary}; arguments logged by kprobes (--probes), and 50-odd sleepers",
+            expected=expected,
+            modules=("veth",),
+            parts=_parts(f"word={word}"),
+        )
+        for word, (summary, expected) in PATHS.items()
+    ),
+    Scenario(
+        name="truth-nmi",
+        summary="an NMI at a random instant of a busy system, arguments logged as in truth-…",
+        expected=NMI_EXPECTED,
+        modules=("veth",),
+        parts=_parts("word=nmi sleepers=0"),
+        nmi_after=r"lab: busy",
+        tries=2,
+    ),
+)
