@@ -60,8 +60,7 @@ META = Meta(
     told_apart_from=(
         "a conntrack that was never valid: skb->_nfct is then the faulting ct itself",
         "a namespace being dismantled: it has no reference left",
-        "a TCP packet: TCP clashes are not resolved, the loser's packet is dropped",
-        "a flipped bit: one bit does not turn a pointer into 0",
+        "a TCP packet: TCP clashes are not resolved; a flipped bit: 0 differs in many",
     ),
     fix=Fix(
         upstream="56b14ecec97f",
@@ -205,10 +204,11 @@ class _Scene:
         return Object(self.prog, "struct nf_conn *", link.value), link.origin, certainty
 
     def _passed(self, function: str, name: str) -> Argument | None:
-        # An argument of a function on the stack, where the frame still keeps it.
+        # A proved argument: one read again from memory may be what the clash put there.
         frame = self.crash.find_frame(function)
         found, _missing = self.crash.arguments(frame) if frame else ((), ())
-        return next((argument for argument in found if argument.name == name), None)
+        proved = (a for a in found if a.certainty is Certainty.PROVED and a.conflict is None)
+        return next((argument for argument in proved if argument.name == name), None)
 
     def stale(self) -> Object:
         return self._stale[0]
