@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from drgn import Program
 
 from crashkit.arguments.activation import Stopped
-from crashkit.arguments.jumpers import may_be_jumped_to
 from crashkit.arguments.tails import (
     Chain,
     find_chains,
@@ -75,8 +74,8 @@ class Edge:
         return f"calls {', which jumps to '.join(f.name for f in chain)}, which jumps here,"
 
 
-def edge_between(prog: Program, caller: Stopped, callee: int, size: int, value_of: ValueOf) -> Edge:
-    """Find how ``caller``'s call led to the function of ``size`` bytes at ``callee``.
+def edge_between(prog: Program, caller: Stopped, callee: int, value_of: ValueOf) -> Edge:
+    """Find how ``caller``'s call led to the function at ``callee``.
 
     :raises Unavailable: it cannot be told how
     """
@@ -85,9 +84,8 @@ def edge_between(prog: Program, caller: Stopped, callee: int, size: int, value_o
     if call is None:
         raise Unavailable(what, Reason.NOT_APPLICABLE, "no call is under way there")
     target = _target_of(caller.before, caller, call, value_of)
-    if target is None:
-        lone = not may_be_jumped_to(prog, callee, size)
-        return Edge(prog=prog, caller=caller, callee=callee, verified=lone)
+    if target is None:  # the callee, or something that jumped to it: nothing tells
+        return Edge(prog=prog, caller=caller, callee=callee, verified=False)
     if callee in (target, follow_trampoline(prog, target)):
         return Edge(prog=prog, caller=caller, callee=callee)
     target = follow_trampoline(prog, target)

@@ -174,8 +174,7 @@ class Resolver:
             return self.term(caller, term).value
 
         callee = self._entry_address(position)
-        size = self.frames[position].size or 0
-        return edge_between(self.prog, self.stopped(caller), callee, size, value_of)
+        return edge_between(self.prog, self.stopped(caller), callee, value_of)
 
     def _entry_address(self, position: int) -> int:
         # A cold part belongs to the function that its hot part begins.

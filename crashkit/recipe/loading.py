@@ -160,7 +160,7 @@ def load(source: Source) -> Recipe:
     sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
         exec(compile(source.tree, str(source.path), "exec"), module.__dict__)  # noqa: S102 - a recipe is code
-    except Exception as bug:
+    except Exception as bug:  # a recipe is anybody's code: its bug, named, stops no other recipe
         raise RecipeError(f"recipe {where(source, bug)}: {describe(bug)}") from bug
     parts: dict[str, Any] = {
         name: getattr(module, name, None)

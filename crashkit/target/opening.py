@@ -57,7 +57,7 @@ def _set_core_dump(prog: Program, target: Target, file: str | int) -> None:
     # drgn closes the descriptor itself, also when it fails.
     try:
         prog.set_core_dump(file)
-    except Exception as error:
+    except Exception as error:  # libkdumpfile's errors come as bare Exception; others go on
         if type(error) is not Exception and not isinstance(error, _OPEN_ERRORS):
             raise
         why = escape(str(error).encode()).rstrip(".")
