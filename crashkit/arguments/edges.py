@@ -7,14 +7,15 @@ frame's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from drgn import Program
 
 from crashkit.arguments.activation import Stopped
 from crashkit.arguments.tails import (
     Chain,
+    Jumps,
     find_chains,
     follow_trampoline,
     indirect_tail_jumps,
@@ -25,6 +26,7 @@ from crashkit.arguments.tails import (
 from crashkit.dataflow import Const, Load, State, Term, add, analyse_function
 from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
+from crashkit.symbols import in_kernel_text
 
 ValueOf = Callable[[Term], int]
 """Gives a term of the caller a value; raises Unavailable."""
@@ -39,8 +41,10 @@ class Edge:
     callee: int
     chains: tuple[Chain, ...] = ((),)
     """Functions between the call and the frame's; one empty chain for a plain call."""
-    last: Instruction | None = None
-    """The indirect jump that ends the chain."""
+    jumps: Jumps = field(default_factory=dict)
+    """Those of the chains' jumps that go through a pointer."""
+    others: tuple[Edge, ...] = ()
+    """More ways that lead there as well, by a pointer."""
     verified: bool = True
     """The call's target is known to lead to the callee."""
 
@@ -52,11 +56,17 @@ class Edge:
         terms: set[Term] = set()
         complete = self.caller.flow.complete
         for chain in self.chains:
-            through, known = terms_through(self.prog, chain, self.callee, register, self.last)
+            through, known = terms_through(self.prog, chain, self.callee, register, self.jumps)
             if not through:
                 return frozenset(), False
             complete = complete and known
             terms |= {substitute(term, self.caller.before) for term in through}
+        for other in self.others:
+            more, known = other.terms(register)
+            if not more:
+                return frozenset(), False
+            complete = complete and known
+            terms |= more
         return frozenset(terms), complete
 
     @property
@@ -90,16 +100,84 @@ def edge_between(prog: Program, caller: Stopped, callee: int, value_of: ValueOf)
         return Edge(prog=prog, caller=caller, callee=callee)
     target = follow_trampoline(prog, target)
     chains = find_chains(prog, target, callee)
+    called = Edge(prog=prog, caller=caller, callee=callee)
     if chains:
-        return Edge(prog=prog, caller=caller, callee=callee, chains=chains)
-    for chain in reachable(prog, target):
-        for jump in _indirect_jumps(prog, chain):
-            edge = Edge(prog=prog, caller=caller, callee=callee, chains=(chain,), last=jump)
-            if _leads_there(edge, jump, value_of):
-                return edge
+        edge = replace(called, chains=chains)
+        return replace(edge, others=_further_ways(edge, value_of))
+    found = _through_pointers(called, target, value_of)
+    if found is not None:
+        return replace(found, others=(*found.others, *_further_ways(found, value_of)))
     if call.target is None:  # its pointer may have been another at the time
         return Edge(prog=prog, caller=caller, callee=callee, verified=False)
     raise Unavailable(what, Reason.AMBIGUOUS, f"its target {target:#x} is another function")
+
+
+def _through_pointers(edge: Edge, start: int, value_of: ValueOf, more: int = 1) -> Edge | None:
+    # Ways on from ``start``, where the edge's chain so far leads, by at least one pointer.
+    there: list[Edge] = []
+    elsewhere: list[tuple[Edge, int]] = []
+    for way, jump in _ways_on(edge, start, there):
+        if _leads_there(way, jump, value_of):
+            there.append(way)
+        elif (target := _target_of_jump(way, jump, value_of)) is not None:
+            elsewhere.append((way, follow_trampoline(edge.prog, target)))
+    there = there or [on for way, to in elsewhere for on in _directly_on(way, to)]
+    if not there and more:
+        deeper = (_through_pointers(way, to, value_of, more - 1) for way, to in elsewhere)
+        there = [way for found in deeper if found for way in (found, *found.others)]
+    if not there:
+        return None
+    return replace(there[0], others=tuple(there[1:]))
+
+
+def _directly_on(edge: Edge, start: int) -> Iterator[Edge]:
+    # The edge's chain, and on from ``start`` by direct jumps.
+    rest = find_chains(edge.prog, start, edge.callee)
+    if rest:
+        yield replace(edge, chains=tuple((*edge.chains[0], *chain) for chain in rest))
+
+
+def _further_ways(edge: Edge, value_of: ValueOf) -> tuple[Edge, ...]:
+    # A function on the way may have gone to the callee by another of its pointers as well.
+    found: list[Edge] = []
+    begun = {chain[: n + 1]: None for chain in edge.chains for n in range(len(chain))}
+    for chain in begun:
+        for jump in _indirect_jumps(edge.prog, chain):
+            if edge.jumps.get(chain[-1].address) == jump:
+                continue
+            way = replace(edge, chains=(chain,), jumps={**edge.jumps, chain[-1].address: jump})
+            target = _target_of_jump(way, jump, value_of)
+            if target is None or target == edge.callee:  # lost: it may have led there too
+                found.append(way)
+            else:
+                found += _directly_on(way, follow_trampoline(edge.prog, target))
+    return tuple(found)
+
+
+def _ways_on(edge: Edge, start: int, there: list[Edge]) -> Iterator[tuple[Edge, Instruction]]:
+    # The ways that end in a jump through a pointer; none longer than those found good.
+    for chain in reachable(edge.prog, start):
+        whole = (*edge.chains[0], *chain)
+        if there and len(whole) > len(there[0].chains[0]):
+            return
+        if len(set(whole)) < len(whole):
+            continue  # a function twice
+        for jump in _indirect_jumps(edge.prog, chain):
+            jumps = {**edge.jumps, chain[-1].address: jump}
+            yield replace(edge, chains=(whole,), jumps=jumps), jump
+
+
+def _target_of_jump(edge: Edge, jump: Instruction, value_of: ValueOf) -> int | None:
+    # Where the jump that ends the edge's chain goes by what its pointer holds now.
+    if jump.via is None:
+        return None
+    try:
+        terms, _ = edge.terms(jump.via)
+        targets = {value_of(term) for term in terms}
+    except Unavailable:
+        return None
+    target = targets.pop() if len(targets) == 1 else None
+    return target if target and in_kernel_text(edge.prog, target) else None
 
 
 def _indirect_jumps(prog: Program, chain: Chain) -> list[Instruction]:

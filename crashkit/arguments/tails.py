@@ -7,7 +7,7 @@ the arguments at the call are those of another function than the frame's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from drgn import Program
 
@@ -47,6 +47,8 @@ _AT_ENTRY = FrameAddress(-8)
 
 Chain = tuple[SymbolAt, ...]
 """The functions from the one called to the one that jumps to the frame's."""
+Jumps = Mapping[int, Instruction]
+"""Address of a function of a chain to its jump through a pointer."""
 
 
 def follow_trampoline(prog: Program, target: int) -> int:
@@ -142,18 +144,19 @@ def _scan(prog: Program, function: SymbolAt) -> Iterator[SymbolAt]:
         symbol = symbol_at(prog, target)
         if symbol is None or "_thunk" in symbol.name:
             continue
-        if symbol.address == target:
+        if ".cold" in symbol.name:
+            if symbol.name.partition(".cold")[0] == function.name:
+                yield from _scan(prog, symbol)
+        elif symbol.address == target:
             yield symbol
-        elif symbol.name.partition(".cold")[0] == function.name:
-            yield from _scan(prog, symbol)
 
 
 def terms_through(
-    prog: Program, chain: Chain, callee: int, register: str, last: Instruction | None = None
+    prog: Program, chain: Chain, callee: int, register: str, jumps: Jumps | None = None
 ) -> tuple[frozenset[Term], bool]:
     """What ``register`` holds at ``callee``, in terms of the chain's first function's entry.
 
-    :param last: the jump that ends the chain, where it is indirect
+    :param jumps: the jumps through a pointer on the way, by the function that makes them
     :returns: one term for each way through the chain (none: it cannot be followed), and
         whether the code of every function on it is known in full
     :raises Unavailable: a function of the chain is not in the dump
@@ -163,14 +166,15 @@ def terms_through(
     target = callee
     for function in reversed(chain):
         flow = analyse_function(prog, function)
-        jumps = [last] if last is not None else list(tail_jumps(flow, target))
-        states = [flow.state_before(jump.address) for jump in jumps]
+        through = (jumps or {}).get(function.address)
+        leave = [through] if through is not None else list(tail_jumps(flow, target))
+        states = [flow.state_before(jump.address) for jump in leave]
         leaving = [state for state in states if state.register("rsp") == _AT_ENTRY]
         complete = complete and flow.complete and len(leaving) == len(states)
         terms = {substitute(term, state) for term in terms for state in leaving}
         if len(terms) > _MOST_TERMS:
             return frozenset(), False
-        target, last = function.address, None
+        target = function.address
     return frozenset(terms), complete
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
+from crashkit.dataflow.extents import EVERYTHING, NOTHING, Extents
+from crashkit.dataflow.liveness import Liveness
+from crashkit.dataflow.operands import FindVariables, escape_value
 from crashkit.dataflow.state import Slot, State
 from crashkit.dataflow.terms import UNKNOWN, Const, FrameAddress, Load, Term, Unknown
-from crashkit.dataflow.transfer import Transfer
+from crashkit.dataflow.transfer import Pointee, Transfer
 from crashkit.disasm import Flow, Instruction, MemoryOperand, RegisterOperand
 from crashkit.errors import Reason, Unavailable
 from crashkit.registers import CALLEE_SAVED
@@ -37,6 +40,8 @@ class Dataflow:
         instructions: Sequence[Instruction],
         exception_edges: Mapping[int, Sequence[int]],
         edges_known: bool = False,
+        find_variables: FindVariables | None = None,
+        pointee: Pointee | None = None,
     ) -> None:
         self.instructions = {instruction.address: instruction for instruction in instructions}
         self.entry = instructions[0].address
@@ -45,7 +50,10 @@ class Dataflow:
         self._order = sorted(self.instructions)
         self._by_end = {instruction.end: instruction for instruction in instructions}
         self._exception_edges = exception_edges
-        self._transfer = Transfer(restores=_restores(instructions))
+        self._transfer = Transfer(
+            restores=_restores(instructions), find_variables=find_variables, pointee=pointee
+        )
+        self._liveness: Liveness | None = None
         self._before: dict[int, State] = {}
         self._reached: dict[int, frozenset[int]] = {}
         self._leaders = self._find_leaders()
@@ -201,7 +209,19 @@ class Dataflow:
             known = self._before[leader] = state.copy()
             known.join(state, leader)  # names that mean an earlier entry of this block
             return True
-        return known.join(state, leader)
+        return known.join(state, leader, self._lost)
+
+    def _lost(self, leader: int, register: str, offset: int) -> Extents:
+        # Where an address may lead that a register had on one way into a block.
+        if self._transfer.variables is None:
+            return EVERYTHING
+        if self._liveness is None:
+            self._liveness = Liveness(self.instructions, self._leaders, self._exception_edges)
+        if self._liveness.is_used(leader, register):
+            return EVERYTHING
+        if self._liveness.is_passed(leader, register):
+            return self._transfer.reached_from(offset)
+        return NOTHING
 
     def _run_block(self, leader: int, state: State) -> list[int]:
         # Changes the state; returns the leaders whose own state changed by it.
@@ -292,6 +312,8 @@ def analyse(
     *,
     exception_edges: Mapping[int, Sequence[int]] | None = None,
     edges_known: bool = False,
+    find_variables: FindVariables | None = None,
+    pointee: Pointee | None = None,
 ) -> Dataflow:
     """Analyse a function.
 
@@ -300,17 +322,21 @@ def analyse(
     :param exception_edges: addresses that execution may go to when the instruction at
         the key faults (``__ex_table``), or as a static key is set (``__jump_table``)
     :param edges_known: these are all: code that nothing leads to never runs
+    :param find_variables: lists what it keeps in its frame, all that has a name; asked
+        once, and only if an address of the frame becomes known elsewhere
+    :param pointee: tells how large a callee declares what its argument points at
     :raises Unavailable: there are no instructions
     """
     if not instructions:
         raise Unavailable("dataflow", Reason.NOT_APPLICABLE, "no instructions")
-    return Dataflow(instructions, exception_edges or {}, edges_known)
+    return Dataflow(instructions, exception_edges or {}, edges_known, find_variables, pointee)
 
 
 def _interrupted(state: State, instruction: Instruction) -> State:
     # At an exception handler: the instruction may have done any part of its work.
     after = state.copy()
     for name in instruction.writes - {"rsp"}:
+        escape_value(after, after.register(name))
         after.set_register(name, UNKNOWN)
     if instruction.writes_memory:
         after.drop_unsaved()

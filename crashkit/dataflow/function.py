@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from drgn import Program
 
 from crashkit.dataflow.analysis import Dataflow, analyse
 from crashkit.dataflow.edges import more_edges
+from crashkit.dataflow.frame import pointee_size, variables_of
 from crashkit.disasm import Instruction, disassemble_function
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import SymbolAt, find_symbol, symbol_at
@@ -25,9 +28,16 @@ def analyse_function(prog: Program, function: SymbolAt) -> Dataflow:
     key = (_CACHE_KEY, function.address)
     flow = prog.cache.get(key)
     if not isinstance(flow, Dataflow):
-        instructions = _all_parts(prog, _hot_part(prog, function))
+        hot = _hot_part(prog, function)
+        instructions = _all_parts(prog, hot)
         edges, known = more_edges(prog, instructions)
-        flow = prog.cache[key] = analyse(instructions, exception_edges=edges, edges_known=known)
+        flow = prog.cache[key] = analyse(
+            instructions,
+            exception_edges=edges,
+            edges_known=known,
+            find_variables=partial(variables_of, prog, hot.address),
+            pointee=partial(pointee_size, prog),
+        )
     return flow
 
 

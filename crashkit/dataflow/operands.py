@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from crashkit.dataflow.extents import EVERYTHING, Extents, Variables
 from crashkit.dataflow.state import Slot, State
 from crashkit.dataflow.terms import (
     DEEPEST,
@@ -31,6 +34,9 @@ from crashkit.registers import CALLEE_SAVED
 
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 
+FindVariables: TypeAlias = Callable[[], Variables | None]
+"""Lists a function's variables; None when nothing describes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -56,6 +62,21 @@ class Operands:
     loaded_slots: dict[int, set[int]] = field(default_factory=dict)
     """Frame offsets the function reads, and the instructions that do: slots of its own,
     not arguments for a callee."""
+    find_variables: FindVariables | None = None
+    """Lists what the function keeps in its frame; None: an address leads everywhere."""
+    _found: Variables | None = None
+
+    @property
+    def variables(self) -> Variables | None:
+        """What the function keeps in its frame; looked up when an address first escapes."""
+        if self.find_variables is not None:
+            self._found, self.find_variables = self.find_variables(), None
+        return self._found
+
+    def reached_from(self, offset: int, size: int | None = None) -> Extents:
+        """Where a C pointer of the value CFA plus ``offset`` leads."""
+        variables = self.variables
+        return variables.reached_from(offset, size) if variables else EVERYTHING
 
     # Reading operands
 
@@ -90,12 +111,20 @@ class Operands:
                 place.base, place.offset, size, instruction.address, memory.segment, signed
             )
         if place.frame_offset is not None:
-            self.loaded_slots.setdefault(place.frame_offset, set()).add(instruction.address)
+            self.note_read(state, instruction, place.frame_offset, size)
             known = state.load(place.frame_offset, size, signed)
             if known is not None:
                 return known
             return Load(FrameAddress(place.frame_offset), 0, size, instruction.address, signed)
+        if place.in_frame:
+            state.reveal_all()
         return Load(place.base, place.offset, size, instruction.address, signed)
+
+    def note_read(self, state: State, instruction: Instruction, offset: int, size: int) -> None:
+        """Note that an instruction reads ``size`` bytes of the frame."""
+        self.loaded_slots.setdefault(offset, set()).add(instruction.address)
+        if state.hides and (size != 8 or state.load(offset, 8, False) is None):
+            state.reveal(offset, size)
 
     def read(
         self, state: State, instruction: Instruction, operand: Operand, size: int, signed: bool
@@ -135,18 +164,34 @@ class Operands:
         term: Term,
     ) -> None:
         """Write ``size`` bytes through a memory operand."""
-        escape_value(state, term)
+        place = self.place(state, instruction, memory)
+        addresses: frozenset[int] = frozenset()
+        if isinstance(term, FrameAddress):
+            if self._is_spill(memory, place, size):
+                addresses = frozenset({term.offset})
+            else:
+                is_pointer = size == 8 and (place.frame_offset is not None or not place.in_frame)
+                state.escape(self.reached_from(term.offset) if is_pointer else EVERYTHING)
         if memory.segment is not None:
             return  # per-CPU memory is not the stack
-        place = self.place(state, instruction, memory)
         if place.frame_offset is not None:
             saved = size == 8 and self._is_save(state, memory, place.frame_offset, term)
-            state.store(place.frame_offset, Slot(size, part(term, size, False), saved))
+            slot = Slot(size, part(term, size, False), saved, addresses)
+            state.store(place.frame_offset, slot)
         elif place.in_frame:
             state.drop_unsaved()
         elif not isinstance(place.base, (Entry, Const)):
             # What a caller passed and global objects lie outside of this frame.
             state.drop_escaped()
+
+    def _is_spill(self, memory: MemoryOperand, place: Place, size: int) -> bool:
+        # The source's own store of an address has a C pointer. What is put into the frame
+        # outside of the variables may be a register that is spilled, with any distance in
+        # it: it is followed, as in a register, and a callee may have it as an argument.
+        at = place.frame_offset
+        if size != 8 or at is None or memory.segment is not None:
+            return False
+        return self.variables is not None and not self.variables.covers(at, 8)
 
     def _is_save(self, state: State, memory: MemoryOperand, offset: int, term: Term) -> bool:
         if not isinstance(term, Entry) or term.register not in CALLEE_SAVED:
@@ -165,9 +210,12 @@ def named(instruction: Instruction, register: str, term: Term) -> Term:
 
 
 def escape_value(state: State, term: Term) -> None:
-    """Note that a term becomes a value that is not followed: a frame address escapes."""
+    """Note that a term becomes a value that is not followed: a frame address escapes.
+
+    What is calculated from it need not point into the same object, so it leads everywhere.
+    """
     if isinstance(term, FrameAddress):
-        state.escaped = True
+        state.escape(EVERYTHING)
 
 
 def _may_be_frame(memory: MemoryOperand, base: Term) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from crashkit.dataflow.extents import EVERYTHING, NOTHING, Extents, both, overlaps
 from crashkit.dataflow.terms import (
     NAMELESS,
     UNKNOWN,
@@ -31,6 +33,8 @@ class Slot:
     """What it holds, zero-extended to 64 bits."""
     saved: bool = False
     """A prologue put a callee-saved register here: no pointer leads to it."""
+    addresses: frozenset[int] = frozenset()
+    """Frame addresses that it may hold and that need not be known anywhere else."""
 
 
 @dataclass(slots=True)
@@ -43,9 +47,11 @@ class State:
 
     registers: dict[str, Term]
     slots: dict[int, Slot] = field(default_factory=dict)
-    escaped: bool = False
-    """A pointer into the frame may be known outside of what is tracked, so that a call
-    or a store through any pointer may change every slot that is not a saved register."""
+    escaped: Extents = NOTHING
+    """Where a pointer that is known outside of what is tracked may lead, so that a call
+    or a store through any pointer may change a slot there that is no saved register."""
+    hides: bool = False
+    """Some slot may have such addresses."""
 
     @classmethod
     def at_entry(cls) -> State:
@@ -57,11 +63,16 @@ class State:
     @classmethod
     def unknown(cls) -> State:
         """State of which nothing is known."""
-        return cls(registers=dict.fromkeys(GENERAL, UNKNOWN), escaped=True)
+        return cls(registers=dict.fromkeys(GENERAL, UNKNOWN), escaped=EVERYTHING)
 
     def copy(self) -> State:
         """Make an independent copy."""
-        return State(registers=dict(self.registers), slots=dict(self.slots), escaped=self.escaped)
+        return State(
+            registers=dict(self.registers),
+            slots=dict(self.slots),
+            escaped=self.escaped,
+            hides=self.hides,
+        )
 
     def register(self, name: str) -> Term:
         """Term in a register given by its full name; unknown for any other register."""
@@ -77,7 +88,7 @@ class State:
         if not isinstance(term, FrameAddress):
             # Nothing tells any longer which slots stores through rsp reach.
             self.drop_unsaved()
-            self.escaped = True
+            self.escaped = EVERYTHING
             return
         # An interrupt overwrites what is below rsp: the kernel has no red zone.
         self.drop_below(term.offset)
@@ -90,16 +101,49 @@ class State:
     def drop_unsaved(self) -> None:
         """Forget every slot that is not a saved register."""
         if self.slots:
+            self.reveal_all()
             self.slots = {place: slot for place, slot in self.slots.items() if slot.saved}
 
     def drop_escaped(self) -> None:
         """Forget the slots that a callee or an unknown pointer may have changed."""
-        if self.escaped:
+        if self.escaped == EVERYTHING:
             self.drop_unsaved()
+        elif self.escaped:
+            if any(overlaps(self.escaped, place, 8) for place in self.hidden_slots()):
+                self.escape(EVERYTHING)
+            self.slots = {
+                place: slot
+                for place, slot in self.slots.items()
+                if slot.saved or not overlaps(self.escaped, place, slot.size)
+            }
+
+    def hidden_slots(self) -> dict[int, Slot]:
+        """The slots with frame addresses that need not be known anywhere else."""
+        if not self.hides:
+            return {}
+        return {place: slot for place, slot in self.slots.items() if slot.addresses}
+
+    def reveal_all(self) -> None:
+        """Note that any slot may be read or replaced by an operation that is not followed."""
+        if self.hidden_slots():
+            self.escape(EVERYTHING)
+
+    def reveal(self, offset: int, size: int) -> None:
+        """Note that bytes of the frame are read by an operation that is not followed."""
+        for place in self.hidden_slots():
+            if place < offset + size and offset < place + 8:
+                self.escape(EVERYTHING)
+
+    def escape(self, extents: Extents) -> None:
+        """Note that a pointer to these parts of the frame may be known elsewhere."""
+        self.escaped = both(self.escaped, extents)
 
     def store(self, offset: int, slot: Slot) -> None:
         """Write a slot; those it overlaps are forgotten."""
         end = offset + slot.size
+        for place in self.hidden_slots():
+            if place < end and offset < place + 8 and not offset <= place <= end - 8:
+                self.escape(EVERYTHING)  # a part of an address stays
         self.slots = {
             place: old
             for place, old in self.slots.items()
@@ -107,11 +151,12 @@ class State:
         }
         if slot.term != UNKNOWN:
             self.slots[offset] = slot
+            self.hides = self.hides or bool(slot.addresses)
 
     def load(self, offset: int, size: int, signed: bool) -> Term | None:
         """Read a slot whose bytes at ``offset`` are tracked; None otherwise."""
         slot = self.slots.get(offset)
-        if slot is None or slot.size < size:
+        if slot is None or slot.size < size or slot.term == UNKNOWN:
             return None
         return part(slot.term, size, signed)
 
@@ -124,27 +169,37 @@ class State:
         for place in stale:
             del self.slots[place]
 
-    def join(self, other: State, at: int) -> bool:
+    def join(self, other: State, at: int, lost: Lost | None = None) -> bool:
         """Keep what holds in both states; returns whether this one changed.
 
         Places that hold the same on each side, whatever it is, hold the same in the end:
         they share a :class:`~crashkit.dataflow.terms.Merged` of the block at ``at``.
         A term of ``other`` that names an earlier entry of that block does not survive.
+
+        :param lost: says where a frame address that a register no longer has for certain
+            may lead; everywhere without it
         """
         escaped = self.escaped
-        self.escaped = escaped or other.escaped
+        self.escape(other.escaped)
         changed = False
         groups: _Groups = {}
         for name, mine in self.registers.items():
             theirs = other.registers[name]
             if mine == theirs and (type(mine) in NAMELESS or not names_block(theirs, at)):
                 continue
-            self._lose(mine, theirs)
+            self._lose(at, name, lost, mine, theirs)
             merged = UNKNOWN if name == "rsp" else _merge(groups, at, name, mine, theirs)
             if merged != mine:
                 self.registers[name] = merged
                 changed = True
-        changed = self._join_slots(other, at, groups) or changed
+        if self.hides or other.hides:
+            uncertain = self._uncertain(other)
+            before = {place: self.slots.pop(place, None) for place in uncertain}
+            changed = self._join_slots(other, at, groups) or changed
+            self.slots.update(uncertain)
+            changed = changed or before != uncertain
+        else:
+            changed = self._join_slots(other, at, groups) or changed
         return changed or self.escaped != escaped
 
     def _join_slots(self, other: State, at: int, groups: _Groups) -> bool:
@@ -161,12 +216,35 @@ class State:
                     changed = True
         return changed
 
-    def _lose(self, *terms: Term) -> None:
+    def _uncertain(self, other: State) -> dict[int, Slot]:
+        # Slots that have a hidden address on one way only, or another one on each.
+        self.hides = True
+        found: dict[int, Slot] = {}
+        for place in {**self.hidden_slots(), **other.hidden_slots()}:
+            mine, theirs = self.slots.get(place), other.slots.get(place)
+            if mine == theirs:
+                continue
+            addresses: frozenset[int] = frozenset()
+            for state, slot in ((self, mine), (other, theirs)):
+                addresses |= slot.addresses if slot else frozenset()
+                if any(abs(near - place) < 8 for near in state.slots if near != place):
+                    self.escape(EVERYTHING)  # a part of it may be replaced
+            found[place] = Slot(8, UNKNOWN, False, addresses)
+        return found
+
+    def _lose(self, at: int, name: str, lost: Lost | None, *terms: Term) -> None:
         # A frame address that is no longer followed may be stored through.
-        if any(isinstance(term, FrameAddress) for term in terms):
-            self.escaped = True
+        for term in terms:
+            if isinstance(term, FrameAddress):
+                if lost is None or name == "rsp":
+                    self.escape(EVERYTHING)
+                else:
+                    self.escape(lost(at, name, term.offset))
 
 
+Lost: TypeAlias = Callable[[int, str, int], Extents]
+"""Where a pointer may lead: the block at which it is lost, its register, its distance
+from the CFA."""
 _Groups: TypeAlias = dict[tuple[object, ...], tuple[str | int, int]]
 # What two places must have in common, to the first such place and its distance.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from crashkit.dataflow.operands import Operands, escape_value, named
 from crashkit.dataflow.state import Slot, State
@@ -20,6 +21,7 @@ from crashkit.dataflow.terms import (
     part,
 )
 from crashkit.disasm import (
+    Access,
     Flow,
     ImmediateOperand,
     Instruction,
@@ -31,13 +33,21 @@ from crashkit.registers import CALLER_SAVED
 
 _U64 = 0xFFFF_FFFF_FFFF_FFFF
 _COMPARES = frozenset({"cmp", "test", "bt"})
+_LARGEST_VECTOR = 64
+_LONGEST_STRING = 1 << 16
 _BIT_STRINGS = frozenset({"bts", "btr", "btc"})
+
+
+Pointee: TypeAlias = Callable[[int, str], int | None]
+"""Bytes of what the function at an address takes a pointer to in a register; None: not known."""
 
 
 @dataclass(slots=True)
 class Transfer(Operands):
     """Applies instructions to states."""
 
+    pointee: Pointee | None = None
+    """Tells how large a callee declares what its argument points at."""
     _executed: set[int] = field(default_factory=set)
 
     def apply(self, state: State, instruction: Instruction) -> None:
@@ -61,7 +71,10 @@ class Transfer(Operands):
     def apply_call(self, state: State, instruction: Instruction) -> None:
         """Change ``state`` by a call, whatever its flow: its callee has run."""
         for name in CALLER_SAVED:
-            escape_value(state, state.register(name))
+            self._pass(state, instruction, name)
+        for slot in state.hidden_slots().values():  # it may be an argument on the stack
+            for offset in slot.addresses:
+                state.escape(self.reached_from(offset))
         state.drop_escaped()
         stack = state.register("rsp")
         if isinstance(stack, FrameAddress):
@@ -70,6 +83,16 @@ class Transfer(Operands):
             state.set_register(name, UNKNOWN)
         state.set_register("rax", Result(instruction.address, instruction.target))
 
+    def _pass(self, state: State, instruction: Instruction, name: str) -> None:
+        # An argument is a C pointer; what the callee has no parameter for it does not use.
+        term = state.register(name)
+        if not isinstance(term, FrameAddress):
+            return
+        size = None
+        if self.pointee and instruction.target is not None and self.variables:
+            size = self.pointee(instruction.target, name)
+        state.escape(self.reached_from(term.offset, size))
+
     def _anything(self, state: State, instruction: Instruction) -> None:
         # No rule: what is written becomes unknown, and a frame address it reads as a
         # value may live on where nobody follows it.
@@ -77,18 +100,30 @@ class Transfer(Operands):
             for name in self._value_reads(instruction):
                 escape_value(state, state.register(name))
         for access in instruction.accesses:
+            if access.memory.segment is None:
+                self._read_somehow(state, instruction, access)
             if access.kind in ("write", "read-write"):
                 self._anything_to_memory(state, instruction, access.memory, access.size)
-            elif access.kind == "read" and access.memory.segment is None:
-                frame_offset = self.place(state, instruction, access.memory).frame_offset
-                if frame_offset is not None:
-                    self.loaded_slots.setdefault(frame_offset, set()).add(instruction.address)
         if not instruction.exact:
             state.drop_escaped()
         for name in instruction.writes:
             if name != "rsp":  # it may have been written in part only
                 escape_value(state, state.register(name))
             state.set_register(name, Defined(instruction.address, name))
+
+    def _read_somehow(self, state: State, instruction: Instruction, access: Access) -> None:
+        if access.kind not in ("read", "read-write"):
+            return
+        offset = self.place(state, instruction, access.memory).frame_offset
+        if access.kind == "read" and offset is not None:
+            self.loaded_slots.setdefault(offset, set()).add(instruction.address)
+        if instruction.operation in _COMPARES:
+            return
+        # It may be an address that was spilled, and nobody follows what it is read into.
+        if offset is None or instruction.repeats:
+            state.reveal_all()
+        else:
+            state.reveal(offset, access.size or _LARGEST_VECTOR)
 
     def _value_reads(self, instruction: Instruction) -> set[str]:
         # Registers read as values, not only to address memory.
@@ -262,6 +297,32 @@ class Transfer(Operands):
         state.set_register(target.full, named(instruction, target.full, taken))
         return True
 
+    def _string(self, state: State, instruction: Instruction) -> bool:
+        # Of known length; the direction flag is clear in compiled code (psABI 3.2.1).
+        target, source = instruction.arguments
+        size = target.size
+        if not isinstance(target, MemoryOperand) or not _is_general(source):
+            return False  # movsd may be one of SSE
+        count = state.register("rcx") if instruction.repeats else Const(1)
+        if not isinstance(count, Const) or not 0 < count.value * size <= _LONGEST_STRING:
+            return False
+        total = count.value * size
+        place = self.place(state, instruction, target)
+        if place.frame_offset is None:
+            return False
+        if isinstance(source, MemoryOperand):
+            read = self.place(state, instruction, source)
+            if state.hides:
+                state.reveal_all()
+            if read.frame_offset is not None:
+                self.loaded_slots.setdefault(read.frame_offset, set()).add(instruction.address)
+            state.set_register("rsi", add(state.register("rsi"), total))
+        state.store(place.frame_offset, Slot(total, UNKNOWN))
+        state.set_register("rdi", add(state.register("rdi"), total))
+        if instruction.repeats:
+            state.set_register("rcx", Const(0))
+        return True
+
     def _sign_extend_rax(self, state: State, _: Instruction) -> bool:
         escape_value(state, state.register("rax"))
         state.set_register("rax", part(state.register("rax"), 4, True))
@@ -290,6 +351,7 @@ _HANDLERS: dict[str, Callable[[Transfer, State, Instruction], bool]] = {
     "leave": Transfer._leave,
     "xchg": Transfer._exchange,
     "cdqe": Transfer._sign_extend_rax,
+    **{f"{name}{size}": Transfer._string for name in ("stos", "movs") for size in "bwdq"},
     **{f"cmov{condition}": Transfer._move_if for condition in _CONDITIONS},
 }
 

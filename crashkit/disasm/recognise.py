@@ -29,9 +29,14 @@ _RETURN = re.compile(
 )  # arch/x86/lib/retpoline.S
 _TRACER = frozenset({"__fentry__", "mcount", "ftrace_caller", "ftrace_regs_caller"})
 
-_KEEPS_REGISTERS = {"clear_bhb_loop": frozenset({"rax", "rcx"})}
-"""Functions with a calling convention of their own (arch/x86/entry/entry_64.S), and the
-registers they change."""
+_SIZES = (1, 2, 4, 8, "nocheck_1", "nocheck_2", "nocheck_4", "nocheck_8")
+_KEEPS_REGISTERS = {
+    "clear_bhb_loop": frozenset({"rax", "rcx"}),
+    **{f"__get_user_{size}": frozenset({"rax", "rdx"}) for size in _SIZES},
+    **{f"__put_user_{size}": frozenset({"rcx", "rbx"}) for size in _SIZES},
+}
+"""Functions with a calling convention of their own (arch/x86/entry/entry_64.S,
+arch/x86/lib/getuser.S and putuser.S), and the registers they change."""
 
 NORETURN = frozenset({
     "__stack_chk_fail", "panic", "nmi_panic_self_stop", "do_exit", "make_task_dead",

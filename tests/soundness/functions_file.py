@@ -5,7 +5,9 @@ A function begins with ``== name``. Lines of source follow, and between them
 ``place`` is a register, ``save`` or ``nosave`` with a register asks what the prologue
 saved. Terms are written as :func:`written` does. ``#! word`` lines say what is known from
 elsewhere: ``bug``, ``warn``, ``incomplete``, ``edge FROM TO`` (labels of an exception
-edge), ``name OFFSET NAME`` (a symbol). ``#= bytes`` is GNU as's output for the source;
+edge), ``name OFFSET NAME`` (a symbol), ``variable FIRST END`` (from the CFA; what debug
+information lists, nothing is known of variables without one), ``pointee REGISTER BYTES``
+(what every callee takes a pointer to). ``#= bytes`` is GNU as's output for the source;
 ``python -m tests.soundness.functions_file`` writes it.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from dataclasses import dataclass
 
@@ -49,6 +50,8 @@ class Program:
     """Offset of an instruction that may fault, to the offset of its handler."""
     hidden: int | None
     """That of ``faults`` which the analysis is not told of: nothing else leads there."""
+    variables: tuple[tuple[int, int], ...] | None = None
+    """First byte and end of each variable in the frame, from the CFA; None: not known."""
 
 
 class Writer:
@@ -77,7 +80,22 @@ class Writer:
             back = Piece(b"\xe9", target=self.rng.randrange(1, self.count))
             blocks.append([*body, back])
         saves = 8 * (1 + self.framed + len(self.saved))
-        return _assemble(self.rng, blocks, prologue, saves, hidden)
+        program = _assemble(self.rng, blocks, prologue, saves, hidden)
+        return dataclasses.replace(program, variables=self.variables(-saves - self.room))
+
+    def variables(self, bottom: int) -> tuple[tuple[int, int], ...] | None:
+        """Some pieces of the room are variables, the rest is for what has no name."""
+        if self.rng.random() < 0.4:
+            return None
+        count = self.rng.randrange(1, self.room // 8 + 1)
+        places = range(1, self.room // 8)
+        cuts = [0, *sorted(self.rng.sample(places, min(count, len(places))))]
+        pieces = zip(cuts, [*cuts[1:], self.room // 8], strict=True)
+        return tuple(
+            (bottom + 8 * first, bottom + 8 * end)
+            for first, end in pieces
+            if first < end and self.rng.random() < 0.6
+        )
 
     def prologue(self) -> list[Piece]:
         """Save registers and make room."""

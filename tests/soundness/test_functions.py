@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crashkit.dataflow import Dataflow, analyse, saves_at, state_at
+from crashkit.dataflow.extents import Variables
 from crashkit.disasm import disassemble, recognise
 from tests.soundness.functions_file import (
     Function,
@@ -34,7 +35,15 @@ def analysed(function: Function) -> tuple[Dataflow, list[int]]:
         addresses[function.labels[start]]: [addresses[function.labels[end]]]
         for start, end in function.said("edge")
     }
-    return analyse(listing, exception_edges=edges), addresses
+    sizes = {register: int(size) for register, size in function.said("pointee")}
+    extents = [(int(first), int(end)) for first, end in function.said("variable")]
+    flow = analyse(
+        listing,
+        exception_edges=edges,
+        find_variables=lambda: Variables.of(extents) if extents else None,
+        pointee=lambda _, register: sizes.get(register),
+    )
+    return flow, addresses
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=by_name)
