@@ -6,6 +6,7 @@ from crashkit.report.argument_text import arguments
 from crashkit.report.columns import WIDTH, bare, wrap, wrap_groups
 from crashkit.report.escape import safe_tree
 from crashkit.report.parts import Json
+from crashkit.report.text_proofs import proof_lines
 
 _LAYOUT = (  # crash's bt: x86_64_display_full_frame()
     ("RIP", "rip", "RSP", "rsp", "RFLAGS", "rflags"),
@@ -94,17 +95,8 @@ def _frame(frame: Json, before: str, verbose: int) -> list[str]:
         lines += wrap_groups([*shown[:-1], f"{shown[-1]})"], ",", " " * 10, f"      {name}(")
     lines += [f"        {a['name']}: {a['conflict']}" for a in frame["arguments"] if a["conflict"]]
     if verbose:
-        lines += _proofs(frame)
+        lines += proof_lines(frame, 8, together=False)
     return lines + _words(frame["words"])
-
-
-def _proofs(frame: Json) -> list[str]:
-    lines: list[str] = []
-    for argument in frame["arguments"]:
-        origins = ", ".join([argument["origin"], *argument["corroborated_by"]])
-        text = f"{argument['name']}: {argument['how']}  [{origins}]"
-        lines += wrap(text, WIDTH, " " * 10, " " * 8)
-    return lines + [f"        {m['name']}: {m['reason']}" for m in frame["missing"]]
 
 
 def _words(words: list[Json]) -> list[str]:

@@ -6,6 +6,7 @@ from crashkit.report.argument_text import arguments
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
 from crashkit.report.text_fault import place
+from crashkit.report.text_proofs import proof_lines
 
 _PLACE = 46
 _SHOWN = 8
@@ -74,18 +75,4 @@ def frame_lines(frame: Json, verbose: int = 0) -> list[str]:
         return [head]
     width = max(_PLACE + 6, len(head) + 2)
     lines = wrap(shown, WIDTH, " " * (_PLACE + 6), head.ljust(width))
-    return [*lines, *(_proofs(frame) if verbose > 1 else [])]
-
-
-def _proofs(frame: Json) -> list[str]:
-    lines: list[str] = []
-    for argument in frame["arguments"]:
-        origins = ", ".join([argument["origin"], *argument["corroborated_by"]])
-        words = f"{argument['name']}: {argument['how']}  [{origins}]"
-        lines += wrap(words, WIDTH, " " * 13, " " * 11)
-    lost: dict[str, list[str]] = {}
-    for missing in frame["missing"]:
-        lost.setdefault(missing["reason"], []).append(missing["name"])
-    for reason, names in lost.items():
-        lines += wrap(f"{', '.join(names)}: {reason}", WIDTH, " " * 13, " " * 11)
-    return lines
+    return [*lines, *(proof_lines(frame, 11, together=True) if verbose > 1 else [])]
