@@ -1,4 +1,7 @@
-"""Two simpler ways to find arguments, to be measured against: drgn's own, and a linear scan."""
+"""Simpler ways to find arguments, to be measured against.
+
+drgn's own; a debugger that evaluates entry values through DWARF's call sites; a linear scan.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,22 @@ from crashkit.errors import Unavailable
 from crashkit.layout import size_of, strip
 from crashkit.memory import read_u64
 from crashkit.registers import CALLEE_SAVED, CALLER_SAVED
+from crashkit.symbols.dwarf_frame import (
+    Constant,
+    EntryValue,
+    FrameAddress,
+    LoadValue,
+    RegisterValue,
+    Value,
+    call_site,
+    parameter_locations,
+)
 from crashkit.unwind import Frame
-from tests.truth.stacks import TaskStack
+from tests.truth.stacks import TaskStack, function_of
 
 REACH = 40
+#: Frames through which an entry value is followed.
+DEPTH = 30
 
 
 class DrgnReader:
@@ -28,8 +43,10 @@ class DrgnReader:
 
     def __init__(self, crash: Crash, stack: TaskStack) -> None:
         self._frames: dict[tuple[int, int], StackFrame] = {}
+        if stack.task is None:
+            return
         try:
-            trace = crash.prog.stack_trace(stack.pid)
+            trace = crash.prog.stack_trace(stack.task)
         except (FaultError, ValueError, LookupError):
             return
         for frame in trace:
@@ -49,6 +66,68 @@ class DrgnReader:
         except (FaultError, LookupError, TypeError, ValueError):
             return None
         return number & ((1 << 8 * (size_of(variable.type_) or 8)) - 1)
+
+
+class EntryValueReader:
+    """A parameter's DWARF location; an entry value by what DWARF says of the caller's call.
+
+    As gdb does it, but for tail calls, which it does not try. Whether the call in the caller is
+    one of this function is not asked. The frames' registers are those crashkit unwound.
+    """
+
+    def __init__(self, crash: Crash, stack: TaskStack) -> None:
+        self._crash = crash
+        self._frames = stack.frames
+
+    def value(self, position: int, name: str) -> int | None:
+        """Value of the parameter ``name``; None when DWARF leads to none."""
+        frame = self._frames[position]
+        function = function_of(self._crash, frame)
+        if function is None:
+            return None
+        at = frame.pc if frame.interrupted else frame.pc - 1
+        found = parameter_locations(self._crash.prog, function.address, at).get(name)
+        if found is None or found.value is None:
+            return None
+        return self._evaluate(found.value, position, DEPTH)
+
+    def _evaluate(self, value: Value, position: int, depth: int) -> int | None:
+        if isinstance(value, Constant):
+            return value.value
+        found = self._base(value, position, depth)
+        return None if found is None else (found + value.offset) & ((1 << 64) - 1)
+
+    def _base(
+        self,
+        value: RegisterValue | EntryValue | FrameAddress | LoadValue,
+        position: int,
+        depth: int,
+    ) -> int | None:
+        frame = self._frames[position]
+        if isinstance(value, FrameAddress):
+            return frame.cfa
+        if isinstance(value, RegisterValue):
+            held = frame.registers.get(value.register)
+            return held.value if held else frame.sp if value.register == "rsp" else None
+        if isinstance(value, EntryValue):
+            return self._on_entry(value.register, position, depth)
+        address = self._evaluate(value.address, position, depth)
+        return None if address is None else self._read(address, value.size)
+
+    def _on_entry(self, register: str, position: int, depth: int) -> int | None:
+        outer = self._frames[position + 1 :]
+        if not depth or not outer or outer[0].interrupted:
+            return None
+        site = call_site(self._crash.prog, outer[0].pc)
+        if site is not None and not site.tail and register in site.values:
+            return self._evaluate(site.values[register], position + 1, depth - 1)
+        return None
+
+    def _read(self, address: int, size: int) -> int | None:
+        try:
+            return int.from_bytes(self._crash.prog.read(address, size), "little")
+        except (FaultError, ValueError):
+            return None
 
 
 def scan_linearly(prog: Program, callee: Frame, caller: Frame | None, register: str) -> int | None:

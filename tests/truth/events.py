@@ -23,8 +23,9 @@ DATA_MAX, PADDING, TIME_EXTEND, TIME_STAMP = 28, 29, 30, 31
 COMMIT_MASK = 0xFFFFF
 LINK_FLAGS = 3
 PAGE_HEADER = 16
-# struct trace_entry, ip, then sp and six registers.
+# struct trace_entry, ip, then sp and six registers; in newer dumps also words of the stack.
 EVENT = struct.Struct("<HBBiQ7Q")
+STACK_WORDS = struct.Struct("<4Q")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,8 @@ class Event:
     sp: int
     registers: tuple[int, ...]
     """rdi, rsi, rdx, rcx, r8, r9."""
+    stack: tuple[int, ...] = ()
+    """The words above the return address: the arguments that have no register."""
 
     def register(self, name: str) -> int:
         """Value of an argument register on entry."""
@@ -98,14 +101,20 @@ def _cpu_events(prog: Program, buffer: Object, functions: dict[int, int]) -> Ite
             pages.append((stamp, prog.read(base + PAGE_HEADER, size)))
     for stamp, content in sorted(pages):
         for time, data in _entries(stamp, content):
-            if len(data) != EVENT.size:
+            if len(data) not in (EVENT.size, EVENT.size + STACK_WORDS.size):
                 continue
-            _, _, _, pid, ip, sp, *registers = EVENT.unpack(data)
+            _, _, _, pid, ip, sp, *registers = EVENT.unpack_from(data)
+            more = data[EVENT.size :]
             if ip not in functions:
                 symbol = symbol_at(prog, ip)
                 functions[ip] = symbol.address if symbol else 0
             yield Event(
-                time=time, pid=pid, function=functions[ip], sp=sp, registers=tuple(registers)
+                time=time,
+                pid=pid,
+                function=functions[ip],
+                sp=sp,
+                registers=tuple(registers),
+                stack=STACK_WORDS.unpack(more) if more else (),
             )
 
 

@@ -1,202 +1,135 @@
 """Score argument recovery against what a guest's kprobes logged (samples/lab, ``truth-…``).
 
-``python -m tests.truth.score VMCORE… [--types dwarf --debug-directory D] [--rows FILE]`` scores
-dumps and adds their rows to FILE; ``--table FILE…`` prints the tables of rows from files.
+``python -m tests.truth.score PATH…`` scores dumps, or every vmcore in folders, and prints a table
+for each kernel and each source of names. ``--table FILE…`` prints those of rows kept earlier.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import json
+import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from drgn import Type, TypeKind
+from crashkit.crash import open_crash
+from crashkit.target import identify
+from tests.truth.rows import for_each_row
+from tests.truth.tally import Row, describe, read_rows, tables, totals, wrong_rows
 
-from crashkit.arguments import Argument, StackArguments
-from crashkit.crash import Crash, open_crash
-from crashkit.dataflow.prototype import prototype_of
-from crashkit.errors import Unavailable
-from crashkit.layout import COMPOUND, size_of, strip
-from crashkit.registers import ARGUMENT_REGISTERS
-from crashkit.symbols.lookup import SymbolAt
-from crashkit.unwind import Frame
-from crashkit.value import Certainty
-from tests.truth.comparators import DrgnReader, scan_linearly
-from tests.truth.events import Event, EventLog, live_activations, read_events
-from tests.truth.stacks import TaskStack, for_each_stack, function_of
-from tests.truth.tally import Row, describe, read_rows, table, wrong_rows
-
-# The function tracer's call is over at a return address beyond these bytes.
-ENTRY_BYTES = 9
-STACK_GAP = 0x4000
-# On these a probe's own handler was interrupted, and entries since then are not logged.
-IN_PROBE = ("kprobe_ftrace_handler", "kprobe_dispatcher", "kprobe_int3_handler")
+# What a dump allocates is kept until its process has scored it.
+GARBAGE_THRESHOLD = 200_000
 
 
-def for_each_row(crash: Crash, name: str) -> Iterator[Row]:
-    """Score every frame of every stack of a dump."""
-    log = read_events(crash.prog)
-    kernel = crash.target.release or "?"
-    dwarf = crash.types in ("dwarf", "hybrid")
-    for stack in for_each_stack(crash):
-        reader = DrgnReader(crash, stack) if dwarf else None
-        truths = _truths(crash, stack, log)
-        answers = StackArguments(crash.prog, stack.frames)
-        for position, frame in enumerate(stack.frames):
-            function = function_of(crash, frame)
-            if function is None or frame.offset is None:
-                continue
-            base = Row(
-                dump=name,
-                kernel=kernel,
-                comm=stack.comm,
-                running=stack.running,
-                interrupted=frame.interrupted,
-                function=frame.function or "?",
-                offset=frame.offset,
-                parameter="",
-                pointer=False,
-                tier="",
-                value=None,
-                truth=None,
-            )
-            event = truths.get(position)
-            yield from _parameters(crash, stack, position, function, answers, event, reader, base)
-            if event is not None:
-                yield from _registers(answers, position, event, base)
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One dump to be scored in one way."""
+
+    vmcore: Path
+    types: str
+    debug_directory: Path | None
 
 
-def _truths(crash: Crash, stack: TaskStack, log: EventLog) -> dict[int, Event]:
-    found: dict[int, Event] = {}
-    if any(frame.function in IN_PROBE for frame in stack.frames):
-        return found
-    for positions in _joined(stack.frames):
-        places = {p: (stack.frames[p].cfa or 0) - 8 for p in positions}
-        live = live_activations(log.events, min(places.values()), max(places.values()))
-        for position, sp in places.items():
-            function, event = function_of(crash, stack.frames[position]), live.get(sp)
-            if function is None or event is None or event.function != function.address:
-                continue
-            is_past_entry = (stack.frames[position].offset or 0) > ENTRY_BYTES
-            if (
-                is_past_entry
-                and function.address not in log.missed
-                and event.time >= log.complete_since
-            ):
-                found[position] = event
+def score_dump(task: Task) -> list[Row]:
+    """Return all rows of a dump."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    directory = task.debug_directory
+    with open_crash(task.vmcore, types=task.types, debug_directory=directory) as crash:
+        return list(for_each_row(crash, task.vmcore.parent.name))
+
+
+def find_dumps(paths: Iterable[Path]) -> list[Path]:
+    """List the dumps among ``paths`` and in the folders there."""
+    return [
+        dump
+        for path in paths
+        for dump in (sorted(path.rglob("vmcore")) if path.is_dir() else [path])
+    ]
+
+
+def debug_directory_of(vmcore: Path, directories: Sequence[Path]) -> Path | None:
+    """Choose the directory that has the kernel of a dump."""
+    release = identify(vmcore).release
+    for directory in directories:
+        for place in ("usr/lib/debug/boot", "boot", "."):
+            if release and (directory / place / f"vmlinux-{release}").exists():
+                return directory
+    return directories[0] if len(directories) == 1 else None
+
+
+def score_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, list[Row] | str]]:
+    """Score dumps, each in a process of its own.
+
+    :returns: for each in order its rows, or why it could not be scored
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        for task, future in [(task, pool.submit(score_dump, task)) for task in tasks]:
+            problem = future.exception()
+            yield task, future.result() if problem is None else repr(problem)
+
+
+def _tasks(options: argparse.Namespace) -> list[Task]:
+    found = []
+    for types in options.types.split(","):
+        for vmcore in find_dumps(options.paths):
+            directory = None
+            if types == "dwarf":
+                directory = debug_directory_of(vmcore, options.debug_directory)
+            found.append(Task(vmcore=vmcore, types=types, debug_directory=directory))
     return found
 
 
-def _joined(frames: Sequence[Frame]) -> Iterator[list[int]]:
-    # Frames on one stack: an interrupt's or exception's stack lies somewhere else.
-    group: list[int] = []
-    last = 0
-    for position, frame in enumerate(frames):
-        if frame.cfa is None:
+def _scored(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
+    rows: list[Row] = []
+    failed: list[str] = []
+    for task, found in score_all(_tasks(options), options.jobs):
+        if isinstance(found, str):
+            failed.append(f"FAILED {task.vmcore}, {task.types}: {found}")
             continue
-        if group and not 0 <= frame.cfa - last < STACK_GAP:
-            yield group
-            group = []
-        group.append(position)
-        last = frame.cfa
-    if group:
-        yield group
+        rows += found
+        if options.rows:
+            with options.rows.open("a") as file:
+                file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in found)
+    return rows, failed
 
 
-def _parameters(
-    crash: Crash,
-    stack: TaskStack,
-    position: int,
-    function: SymbolAt,
-    answers: StackArguments,
-    event: Event | None,
-    reader: DrgnReader | None,
-    base: Row,
-) -> Iterator[Row]:
-    frame = stack.frames[position]
-    caller = stack.frames[position + 1] if position + 1 < len(stack.frames) else None
-    try:
-        prototype = prototype_of(crash.prog, function)
-    except Unavailable:
-        return
-    found, missing = answers.of(position)
-    tiers: dict[str, Argument | str] = {m.name: m.reason.value for m in missing}
-    tiers |= {a.name: a for a in found}
-    for number, (type_, place) in enumerate(_places(prototype)):
-        name = prototype.parameters[number].name or f"argument {number}"
-        mask = (1 << 8 * (size_of(type_) or 8)) - 1
-        answer = tiers.get(name, "not answered")
-        value = answer.value if isinstance(answer, Argument) else None
-        linear = scan_linearly(crash.prog, frame, caller, place) if place else None
-        yield dataclasses.replace(
-            base,
-            parameter=name,
-            pointer=strip(type_).kind is TypeKind.POINTER,
-            tier=answer if isinstance(answer, str) else answer.certainty.value,
-            value=value,
-            truth=event.register(place) & mask if event and place else None,
-            how=answer.how if isinstance(answer, Argument) else "",
-            drgn=reader.value(frame, name) if reader else None,
-            linear=None if linear is None else linear & mask,
-        )
-
-
-def _places(prototype: Type) -> Iterator[tuple[Type, str | None]]:
-    """Yield each parameter's type and register (psABI 3.2.3); None: elsewhere, or in two."""
-    result = strip(prototype.type)
-    used = int(result.kind in COMPOUND and (size_of(result) or 0) > 16)
-    for parameter in prototype.parameters:
-        bare = strip(parameter.type)
-        size = 8 if bare.kind is TypeKind.POINTER else size_of(bare) or 0
-        if bare.kind is TypeKind.FLOAT or size > 16 or size == 0:
-            yield parameter.type, None
-            continue
-        needed = 1 if size <= 8 else 2
-        fits = used + needed <= len(ARGUMENT_REGISTERS)
-        yield parameter.type, ARGUMENT_REGISTERS[used] if fits and needed == 1 else None
-        used += needed if fits else 0
-
-
-def _registers(answers: StackArguments, position: int, event: Event, base: Row) -> Iterator[Row]:
-    for register in ARGUMENT_REGISTERS:
-        row = dataclasses.replace(base, parameter=f"%{register}", truth=event.register(register))
-        try:
-            answer = answers.register_at_entry(position, register)
-        except Unavailable as missing:
-            yield dataclasses.replace(row, tier=missing.reason.value)
-            continue
-        tier = Certainty.PROVED if answer.proved else Certainty.INFERRED
-        yield dataclasses.replace(row, tier=tier.value, value=answer.value, how=answer.how)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("paths", nargs="+", type=Path)
+    parser.add_argument("--types", default="btf", help="btf, dwarf or auto; several with commas")
+    parser.add_argument(
+        "--debug-directory", type=Path, action="append", default=[], help="one for each kernel"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="dumps scored at the same time")
+    parser.add_argument("--rows", type=Path, help="file to add the rows to")
+    parser.add_argument("--table", action="store_true", help="the paths are files of rows")
+    parser.add_argument(
+        "--blind", action="store_true", help="say how many values are wrong, but not which"
+    )
+    return parser
 
 
 def main() -> int:
-    """Run the command line; return 1 if a proved value is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("paths", nargs="+", type=Path)
-    parser.add_argument("--types", default="btf", choices=("auto", "btf", "dwarf"))
-    parser.add_argument("--debug-directory", type=Path)
-    parser.add_argument("--rows", type=Path, help="file to add the rows to")
-    parser.add_argument("--table", action="store_true", help="the paths are files of rows")
-    options = parser.parse_args()
-    rows: list[Row] = []
-    for path in options.paths:
-        if options.table:
-            rows += read_rows(path)
-            continue
-        directory = options.debug_directory
-        with open_crash(path, types=options.types, debug_directory=directory) as crash:
-            rows += for_each_row(crash, path.parent.name)
-    if options.rows:
-        with options.rows.open("a") as file:
-            file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
-    sys.stdout.write(table(rows) + "\n")
+    """Run the command line; return 1 if a proved value is wrong or a dump cannot be read."""
+    options = _parser().parse_args()
+    failed: list[str] = []
+    if options.table:
+        rows = list(chain.from_iterable(map(read_rows, options.paths)))
+    else:
+        rows, failed = _scored(options)
     wrong = wrong_rows(rows)
-    for row in wrong:
-        sys.stdout.write(f"WRONG {describe(row)}\n")
-    return 1 if wrong else 0
+    sys.stdout.write(f"{tables(rows)}\n\n{totals(rows)}\n")
+    sys.stdout.writelines(f"{line}\n" for line in failed)
+    if not options.blind:
+        sys.stdout.writelines(f"WRONG {describe(row)}\n" for row in wrong)
+    return 1 if wrong or failed else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 from crashkit.value import Certainty
 
 COLUMNS = (
-    "set", "sites", "proved (truth)", "inferred (truth)", "none", "drgn", "linear scan",
-    "proved, every frame",
+    "set", "sites", "proved (truth)", "inferred (truth)", "none", "drgn", "entry values",
+    "linear scan", "proved, every frame",
 )  # fmt: skip
+
+
+SK_BUFF = re.compile(r"(const )?struct sk_buff \*$")
+CLONE = re.compile(r"\.(isra|constprop|part)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,8 @@ class Row:
 
     dump: str
     kernel: str
+    types: str = ""
+    """Where names and types came from, as ``Crash.types``."""
     comm: str
     running: bool
     interrupted: bool
@@ -28,19 +35,28 @@ class Row:
     offset: int
     parameter: str
     """Its name, or ``%rdi`` for a register whatever it means."""
+    ctype: str = ""
     pointer: bool
+    on_stack: bool = False
+    """It is passed on the stack."""
     tier: str
     """``proved``, ``inferred`` or the reason that it is missing."""
     value: int | None
     truth: int | None
     how: str = ""
     drgn: int | None = None
+    entry: int | None = None
     linear: int | None = None
 
     @property
     def site(self) -> tuple[str, str, int, str]:
         """What counts once however many frames show it."""
         return self.kernel, self.function, self.offset, self.parameter
+
+    @property
+    def is_clone(self) -> bool:
+        """Whether the compiler changed what the function takes."""
+        return CLONE.search(self.function) is not None
 
     @property
     def is_register(self) -> bool:
@@ -87,9 +103,22 @@ class Score:
     inferred: Tally
     missing: int
     drgn: Tally
+    entry: Tally
     linear: Tally
     activations: Tally
     """Proved answers, counted in every frame."""
+
+
+def _by_drgn(row: Row) -> int | None:
+    return row.drgn
+
+
+def _by_entry(row: Row) -> int | None:
+    return row.entry
+
+
+def _by_scan(row: Row) -> int | None:
+    return row.linear
 
 
 def score(rows: Iterable[Row]) -> Score:
@@ -97,7 +126,7 @@ def score(rows: Iterable[Row]) -> Score:
     sites: dict[tuple[str, str, int, str], list[Row]] = {}
     for row in rows:
         sites.setdefault(row.site, []).append(row)
-    proved, inferred, drgn, linear, every = (Tally() for _ in range(5))
+    proved, inferred, drgn, entry, linear, every = (Tally() for _ in range(6))
     missing = 0
     for shown in sites.values():
         best = _tier(shown)
@@ -108,16 +137,17 @@ def score(rows: Iterable[Row]) -> Score:
         for row in shown:
             if row.tier == Certainty.PROVED.value:
                 every.add(row.is_right(row.value))
-        if any(row.drgn is not None for row in shown):
-            drgn.add(_verdict(row.is_right(row.drgn) for row in shown))
-        if any(row.linear is not None for row in shown):
-            linear.add(_verdict(row.is_right(row.linear) for row in shown))
+        for tally, read in ((drgn, _by_drgn), (entry, _by_entry), (linear, _by_scan)):
+            answered = [row for row in shown if read(row) is not None]
+            if answered:
+                tally.add(_verdict(row.is_right(read(row)) for row in answered))
     return Score(
         sites=len(sites),
         proved=proved,
         inferred=inferred,
         missing=missing,
         drgn=drgn,
+        entry=entry,
         linear=linear,
         activations=every,
     )
@@ -143,27 +173,65 @@ def wrong_rows(rows: Iterable[Row]) -> list[Row]:
     return [row for row in proved if row.is_right(row.value) is False]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Format the scores of pointers, of all parameters, and of registers at entry."""
+def sets_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Sort rows into the sets that the table has a line for."""
     parameters = [row for row in rows if not row.is_register]
-    sets = {
+    return {
         "pointers": [row for row in parameters if row.pointer],
         "all parameters": parameters,
+        "sk_buff parameters": [row for row in parameters if SK_BUFF.match(row.ctype)],
+        "on the stack": [row for row in parameters if row.on_stack],
+        "of clones": [row for row in parameters if row.is_clone],
         "interrupted frames": [row for row in parameters if row.interrupted],
+        "running tasks": [row for row in parameters if row.running],
         "registers at entry": [row for row in rows if row.is_register],
     }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Format the scores as a table of Markdown, a line for each set."""
     lines = [
         f"| {' | '.join(COLUMNS)} |",
-        "|---|---|---|---|---|---|---|---|",
+        "|" + "---|" * len(COLUMNS),
     ]
-    for name, members in sets.items():
-        if not members:
-            continue
+    for name, members in sets_of(rows).items():
+        if members:
+            lines.append(_line(name, score(members)))
+    return "\n".join(lines)
+
+
+def _line(name: str, found: Score) -> str:
+    share = 100 * found.proved.total / found.sites
+    return (
+        f"| {name} | {found.sites} | {share:.1f} %: {found.proved} | {found.inferred} |"
+        f" {found.missing} | {found.drgn} | {found.entry} | {found.linear} |"
+        f" {found.activations} |"
+    )
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """Format a table for each kernel and each source of names and types."""
+    parts: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        parts.setdefault((row.kernel, row.types), []).append(row)
+    return "\n\n".join(
+        f"### {kernel}, {types or 'types not noted'}: {len({row.dump for row in members})} dumps"
+        f"\n\n{table(members)}"
+        for (kernel, types), members in sorted(parts.items())
+    )
+
+
+def totals(rows: Sequence[Row]) -> str:
+    """Say in a sentence for each source of names what was checked on all kernels together."""
+    lines = []
+    for types in sorted({row.types for row in rows}):
+        members = [row for row in rows if row.types == types and not row.is_register]
         found = score(members)
-        share = 100 * found.proved.total / found.sites
+        checked = found.activations.right + found.activations.wrong
         lines.append(
-            f"| {name} | {found.sites} | {share:.1f} %: {found.proved} | {found.inferred} |"
-            f" {found.missing} | {found.drgn} | {found.linear} | {found.activations} |"
+            f"With {types or '?'}: {found.proved.right + found.proved.wrong} sites with a proved"
+            f" value and a truth, {found.proved.wrong} of them wrong;"
+            f" {checked} such values in all frames, {found.activations.wrong} of them wrong."
         )
     return "\n".join(lines)
 

@@ -11,8 +11,8 @@ from drgn import Architecture, Platform, Program, Type
 
 from tests.truth.events import Event, _entries, live_activations
 from tests.truth.functions import add_functions
-from tests.truth.score import _places
-from tests.truth.tally import Row, read_rows, score, table, wrong_rows
+from tests.truth.tally import Row, read_rows, score, table, tables, wrong_rows
+from tests.truth.truths import Place, places_of
 
 OUTER, MIDDLE, INNER = 0x1000, 0x2000, 0x3000
 
@@ -118,6 +118,22 @@ def test_rows_survive_their_file_and_make_a_table(tmp_path: Path) -> None:
     assert "| registers at entry | 1 |" in text
 
 
+def test_every_kernel_and_source_of_names_has_a_table() -> None:
+    other = row(kernel="l", types="dwarf", function="f.isra.0", ctype="const struct sk_buff *")
+    text = tables([row(types="btf"), row(types="btf", dump="e"), other])
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "### k, btf: 2 dumps",
+        "### l, dwarf: 1 dumps",
+    ]
+    assert text.count("| sk_buff parameters | 1 |") == 1
+    assert text.count("| of clones | 1 |") == 1
+
+
+def test_entry_values_are_a_column_of_their_own() -> None:
+    found = score([row(entry=4), row(parameter="state", entry=None)])
+    assert (found.entry.total, found.entry.wrong, found.drgn.wrong) == (1, 1, 0)
+
+
 @pytest.fixture
 def prog() -> Program:
     return Program(Platform(Architecture.X86_64))
@@ -139,7 +155,7 @@ def test_registers_by_the_abi(prog: Program) -> None:
     type_ = prog.function_type(
         word, [TypeParameter(each, f"p{n}") for n, each in enumerate(parameters)]
     )
-    places = [place for _, place in _places(type_)]
+    places = [place.register for place in places_of(type_)]
     assert places == [None, "rdi", None, None, "rcx", "r8", "r9", None]
 
 
@@ -148,7 +164,28 @@ def test_a_structure_returned_in_memory_takes_rdi(prog: Program) -> None:
 
     word = prog.int_type("long", 8, True)
     type_ = prog.function_type(structure(prog, 24), [TypeParameter(word, "first")])
-    assert [place for _, place in _places(type_)] == ["rsi"]
+    assert [place.register for place in places_of(type_)] == ["rsi"]
+
+
+def test_words_of_the_stack_by_the_abi(prog: Program) -> None:
+    from drgn import TypeParameter
+
+    word = prog.int_type("int", 4, True)
+    parameters = [*[word] * 5, structure(prog, 16), structure(prog, 24), *[word] * 2]
+    type_ = prog.function_type(
+        word, [TypeParameter(each, f"p{n}") for n, each in enumerate(parameters)]
+    )
+    found = [(place.register, place.word) for place in places_of(type_)][5:]
+    assert found == [(None, None), (None, None), ("r9", None), (None, 5)]
+
+
+def test_what_was_passed_is_cut_to_size(prog: Program) -> None:
+    event = dataclasses.replace(entered(1, OUTER, 900), stack=(7, 0x1_0000_0008))
+    word = prog.int_type("int", 4, True)
+    assert Place(type=word, register="rsi").passed(event) == 2
+    assert Place(type=word, word=1).passed(event) == 8
+    assert Place(type=word, word=2).passed(event) is None
+    assert Place(type=word).passed(event) is None
 
 
 def test_the_list_of_probes_grows(tmp_path: Path) -> None:

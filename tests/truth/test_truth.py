@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crashkit.crash import open_crash
-from tests.truth.score import for_each_row
+from tests.truth.rows import for_each_row
 from tests.truth.tally import Row, describe, score, wrong_rows
 
 pytestmark = pytest.mark.lab

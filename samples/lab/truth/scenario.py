@@ -1,12 +1,15 @@
 """The scenarios ``truth-…`` of the lab: one for each path to a crash, one for NMIs."""
 
+import gzip
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from driver.archive import cache_folder
+from driver.errors import run
 from driver.image import build_program
 from driver.kernels import Kernel, build_module
-from driver.scenarios import Scenario
+from driver.scenarios import NETFILTER, Scenario
 
 HERE = Path(__file__).parent
 NULL = r"BUG: kernel NULL pointer dereference, address: 0{15}c$"
@@ -24,6 +27,7 @@ PATHS = {
     "rcu": ("RCU callback", (NULL, r"blame\+")),
     "thread": ("kernel thread", (NULL, r"blame\+", "kthread")),
 }
+DISK_MB = 24
 NMI_EXPECTED = (r"lab: busy", r"NMI: Not continuing|NMI.*unknown reason", r"Kernel panic")
 
 
@@ -44,11 +48,25 @@ def _parts(parameters: str) -> Callable[[Kernel], dict[str, bytes]]:
     return parts
 
 
+def _busy_parts(preempt: str) -> Callable[[Kernel], dict[str, bytes]]:
+    plain = _parts(f"word=nmi sleepers=0 preempt={preempt}")
+    return lambda kernel: {**plain(kernel), "/lab/disk.gz": _disk()}
+
+
+def _disk() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        disk = Path(folder, "disk")
+        with disk.open("wb") as file:
+            file.truncate(DISK_MB << 20)
+        run(["mkfs.ext4", "-q", "-F", disk])
+        return gzip.compress(disk.read_bytes())
+
+
 TRUTHS = (
     *(
         Scenario(
             name=f"truth-{word}",
-            summary=f"{summary}; arguments logged by kprobes (--probes), and 50-odd sleepers",
+            summary=f"{summary}; arguments logged by kprobes (--probes), and 80-odd sleepers",
             expected=expected,
             modules=("veth",),
             parts=_parts(f"word={word}"),
@@ -59,8 +77,19 @@ TRUTHS = (
         name="truth-nmi",
         summary="an NMI at a random instant of a busy system, arguments logged as in truth-…",
         expected=NMI_EXPECTED,
-        modules=("veth",),
-        parts=_parts("word=nmi sleepers=0"),
+        modules=(*NETFILTER, "loop"),
+        parts=_busy_parts("voluntary"),
+        cpus=4,
+        nmi_after=r"lab: busy",
+        tries=2,
+    ),
+    Scenario(
+        name="truth-preempt",
+        summary="as truth-nmi; tasks that do not run were interrupted anywhere, too",
+        expected=NMI_EXPECTED,
+        modules=(*NETFILTER, "loop"),
+        parts=_busy_parts("full"),
+        cpus=4,
         nmi_after=r"lab: busy",
         tries=2,
     ),

@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <linux/if_ether.h>
 #include <linux/netlink.h>
+#include <linux/userfaultfd.h>
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -19,10 +20,12 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/sendfile.h>
@@ -402,6 +405,8 @@ static void terminal_write(void)
 }
 static void pausing(void) { pause(); }
 
+#include "sleepers_more.h"
+
 static const struct {
 	const char *name;
 	void (*sleep)(void);
@@ -419,6 +424,12 @@ static const struct {
 	KIND(event_write), KIND(timer_read), KIND(signal_read), KIND(fifo_open), KIND(log_read),
 	KIND(splice_in), KIND(splice_socket), KIND(tee_in), KIND(send_file), KIND(fork_shared),
 	KIND(terminal), KIND(terminal_write), KIND(pausing),
+	KIND(poll_many), KIND(epoll_nested), KIND(futex_vector), KIND(futex_requeue_pi),
+	KIND(recv_udp6), KIND(accept_tcp6), KIND(recv_raw6), KIND(error_queue), KIND(recv_routes),
+	KIND(queue_send), KIND(semaphores_timed), KIND(traced), KIND(stopped), KIND(splice_out),
+	KIND(vmsplice_out), KIND(writev_unix), KIND(fifo_open_write), KIND(master_read),
+	KIND(lock_description), KIND(lease_break), KIND(page_fault), KIND(fault_read),
+	KIND(asynchronous), KIND(pid_poll), KIND(write_mutex), KIND(napping_again),
 };
 
 int main(void)
