@@ -44,6 +44,56 @@ def read_bytes(prog: Program, address: int, size: int, what: str = "") -> bytes:
         raise Unavailable(name, Reason.NOT_IN_DUMP, f"{address:#x}: {fault}") from fault
 
 
+_PAGE = 4096
+
+
+def read_pieces(prog: Program, address: int, size: int) -> list[tuple[int, bytes]]:
+    """Read what is there of ``size`` bytes of kernel virtual memory: (address, bytes), in order.
+
+    A dump can lack pages, and an ELF dump can end a segment at any byte.
+
+    :returns: nothing where nothing is there
+    """
+    pieces: list[tuple[int, bytes]] = []
+    end = address + size
+    while address < end:
+        piece = _read_up_to(prog, address, end)
+        if piece:
+            pieces.append((address, piece))
+        address = _next_readable(prog, address + len(piece), end)
+    return pieces
+
+
+def _read_up_to(prog: Program, address: int, end: int) -> bytes:
+    # The longest readable beginning; what a fault names may be a physical address.
+    found = b""
+    step = end - address
+    while step:
+        at = address + len(found)
+        try:
+            found += bytes(prog.read(at, min(step, end - at)))
+        except FaultError:
+            step //= 2
+        else:
+            if at + step >= end:
+                break
+    return found
+
+
+def _next_readable(prog: Program, address: int, end: int) -> int:
+    # Byte by byte up to the end of the page, then the next page's first byte.
+    while address < end:
+        page_end = min((address | (_PAGE - 1)) + 1, end)
+        for at in range(address, page_end):
+            try:
+                prog.read(at, 1)
+            except FaultError:
+                continue
+            return at
+        address = page_end
+    return end
+
+
 def read_u64(prog: Program, address: int, what: str = "") -> int:
     """Read an unsigned 64-bit little-endian number.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crashkit.arguments.answer import Answer
 from crashkit.arguments.parts import Argument
-from crashkit.value import Certainty
+from crashkit.value import Certainty, Origin
 
 
 def combine(name: str, ctype: str, size: int, ways: list[tuple[str, Answer]]) -> Argument:
@@ -16,7 +16,11 @@ def combine(name: str, ctype: str, size: int, ways: list[tuple[str, Answer]]) ->
     """
     cut = (1 << 8 * size) - 1
     proved = [way for way in ways if way[1].proved]
+    # What a compiler says it passes is never proved, but never weaker than a reload either:
+    # it is held against whatever counts.
     counted = proved or ways
+    said = [way for way in ways if way[1].origin is Origin.CALL_SITE]
+    counted = [*counted, *(way for way in said if way not in counted)]
     first = counted[0][1]
     same = [answer for _, answer in counted if (answer.value ^ first.value) & cut == 0]
     conflict = None

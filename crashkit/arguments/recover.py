@@ -17,6 +17,8 @@ from crashkit.dataflow import Entry, FrameAddress, Term
 from crashkit.dataflow.prototype import parameters_of, prototype_of, source_prototype
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import size_of, strip
+from crashkit.symbols import SymbolAt
+from crashkit.symbols.dwarf_frame import has_debug_file
 from crashkit.unwind import Frame
 
 Recovered = tuple[tuple[Argument, ...], tuple[MissingArgument, ...]]
@@ -43,6 +45,7 @@ class StackArguments:
         self._identify = identify
         user = user_registers(prog, self.frames)
         self._resolver = Resolver(prog=prog, frames=self.frames, user=user)
+        self._has_debug_file = has_debug_file(prog)
 
     def of(self, position: int) -> Recovered:
         """Recover what a frame's function was called with.
@@ -51,9 +54,7 @@ class StackArguments:
             when nothing describes the function
         """
         try:
-            function = function_of(self.frames[position])
-            prototype = prototype_of(self._prog, function)
-            places = {parameter.name: term for term, parameter in parameters_of(prototype).items()}
+            prototype, places = self._parameters(function_of(self.frames[position]))
         except Unavailable as missing:
             return (), self._all_missing(position, missing)
         found: list[Argument] = []
@@ -62,10 +63,29 @@ class StackArguments:
             name = parameter.name or f"argument {number}"
             try:
                 argument = self._argument(position, name, parameter.type, places.get(name))
+                argument = self._with_current(position, argument)
                 found.append(self._identified(argument, parameter.type))
             except Unavailable as missing:
                 lost.append(_missing(name, parameter.type, missing))
         return tuple(found), tuple(lost)
+
+    def _parameters(self, function: SymbolAt) -> tuple[Type, dict[str, Term]]:
+        try:
+            prototype = prototype_of(self._prog, function)
+        except Unavailable:
+            if not self._has_debug_file:
+                raise
+            return self._clone_parameters(function)
+        places = {parameter.name: term for term, parameter in parameters_of(prototype).items()}
+        return prototype, places
+
+    def _clone_parameters(self, function: SymbolAt) -> tuple[Type, dict[str, Term]]:
+        # The debug file says of each clone which of its source's parameters it takes, where.
+        from crashkit.arguments.debug_info import entry_registers
+
+        prototype = source_prototype(self._prog, function)
+        registers = entry_registers(self._prog, function.address)
+        return prototype, {name: Entry(register) for name, register in registers.items()}
 
     def register_at_entry(self, position: int, register: str) -> Answer:
         """What a register held when the frame's function was entered.
@@ -115,10 +135,27 @@ class StackArguments:
             answer = self._resolver.kept(position, Entry(register), size)
             return replace(answer, how=f"{frame.function} has {register} in {answer.how}")
 
-        return [
+        ways = [
             ("the function", kept),
             ("its caller", lambda: self._resolver.passed(position, register, size)),
         ]
+        if self._has_debug_file:
+            from crashkit.arguments.debug_info import passed_by_call_site
+
+            ways.append(
+                ("debug info", lambda: passed_by_call_site(self._resolver, position, register))
+            )
+        return ways
+
+    def _with_current(self, position: int, argument: Argument) -> Argument:
+        if not self._has_debug_file:
+            return argument
+        from crashkit.arguments.debug_info import current_value
+
+        frame = self.frames[position]
+        address = frame.pc - (frame.offset or 0)
+        now = current_value(self._prog, frame, argument.name, address)
+        return argument if now in (None, argument.value) else replace(argument, current=now)
 
     def _identified(self, argument: Argument, type_: Type) -> Argument:
         if self._identify is None or strip(type_).kind is not TypeKind.POINTER:

@@ -12,6 +12,7 @@ from crashkit.dataflow.queries import (
     locations_of_entry,
     prologue_saves,
     saves_at,
+    saves_of_known_prologue,
     state_at,
 )
 from crashkit.dataflow.state import Slot, State
@@ -67,6 +68,7 @@ __all__ = [
     "prologue_saves",
     "prototype_of",
     "saves_at",
+    "saves_of_known_prologue",
     "signed64",
     "split",
     "state_at",

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from crashkit.dataflow.extents import EVERYTHING, NOTHING, Extents
 from crashkit.dataflow.liveness import Liveness
 from crashkit.dataflow.operands import FindVariables, escape_value
+from crashkit.dataflow.stack_pointer import body_stack_pointer
 from crashkit.dataflow.state import Slot, State
 from crashkit.dataflow.terms import UNKNOWN, Const, FrameAddress, Load, Term, Unknown
 from crashkit.dataflow.transfer import Pointee, Transfer
@@ -30,8 +32,8 @@ class Dataflow:
     :ivar instructions: the instructions by address
     :ivar entry: address of the function's first instruction
     :ivar complete: every jump's target is known. Otherwise (a jump table, an ``int3``
-        put over an instruction, undecodable bytes) a join may have been missed, and
-        whatever is read from a state is weaker than proved
+        put over an instruction, undecodable bytes, code that is not in the dump) a join
+        may have been missed, and whatever is read from a state is weaker than proved
     :ivar outside: targets of direct jumps that leave the given instructions
     """
 
@@ -42,26 +44,37 @@ class Dataflow:
         edges_known: bool = False,
         find_variables: FindVariables | None = None,
         pointee: Pointee | None = None,
+        entry: int | None = None,
+        gaps: bool = False,
     ) -> None:
         self.instructions = {instruction.address: instruction for instruction in instructions}
-        self.entry = instructions[0].address
-        self.complete = True
+        self.entry = instructions[0].address if entry is None else entry
+        self.complete = not gaps
         self.outside: frozenset[int] = frozenset()
         self._order = sorted(self.instructions)
         self._by_end = {instruction.end: instruction for instruction in instructions}
         self._exception_edges = exception_edges
         self._transfer = Transfer(
-            restores=_restores(instructions), find_variables=find_variables, pointee=pointee
+            restores=_restores(instructions),
+            find_variables=find_variables,
+            stack_pointer=partial(
+                body_stack_pointer, self.instructions, self.entry, exception_edges
+            ),
+            pointee=pointee,
         )
         self._liveness: Liveness | None = None
         self._before: dict[int, State] = {}
         self._reached: dict[int, frozenset[int]] = {}
         self._leaders = self._find_leaders()
-        self._starts = {self.entry: State.at_entry()}
+        self._starts: dict[int, State] = {}
         self._has_loop = False
         self._seeding = False
         self._settled: frozenset[int] = frozenset()
-        self._propagate(self.entry, self._starts[self.entry])
+        if self.entry in self.instructions:
+            self._starts[self.entry] = State.at_entry()
+            self._propagate(self.entry, self._starts[self.entry])
+        if gaps:
+            self._start_after_gaps()
         if edges_known and self.complete:
             # What is left never runs (patched alternatives); it must not spoil the rest.
             self._settled = frozenset(self._before)
@@ -109,7 +122,7 @@ class Dataflow:
 
         One that it never reads again may be an argument for the callee, who may change it.
         """
-        readers = self._transfer.loaded_slots.get(offset)
+        readers = self._transfer.loaded_slots.get(offset) or None
         if slot.saved or readers is None or call is None:
             return slot.saved or readers is not None
         return not readers.isdisjoint(self._reached_from(call.end))
@@ -295,6 +308,13 @@ class Dataflow:
                 self._propagate(address, self._starts[address])
                 self._seeding = False
 
+    def _start_after_gaps(self) -> None:
+        # Whatever ran before, a register that is copied there is the same as its copy.
+        for address in self._after_gaps():
+            if address != self.entry:
+                state = self._starts[address] = State.entered_at(address)
+                self._propagate(address, state)
+
     def _after_fillers(self, address: int) -> int | None:
         # The first instruction of a block that is none; None in a block of fillers only.
         while address in self.instructions:
@@ -314,6 +334,8 @@ def analyse(
     edges_known: bool = False,
     find_variables: FindVariables | None = None,
     pointee: Pointee | None = None,
+    entry: int | None = None,
+    gaps: bool = False,
 ) -> Dataflow:
     """Analyse a function.
 
@@ -325,11 +347,15 @@ def analyse(
     :param find_variables: lists what it keeps in its frame, all that has a name; asked
         once, and only if an address of the frame becomes known elsewhere
     :param pointee: tells how large a callee declares what its argument points at
+    :param entry: where it is entered, if its first instruction may be missing
+    :param gaps: instructions are missing. What is known then follows from those given
+        alone, and an instruction behind a gap may be no instruction at all
     :raises Unavailable: there are no instructions
     """
     if not instructions:
         raise Unavailable("dataflow", Reason.NOT_APPLICABLE, "no instructions")
-    return Dataflow(instructions, exception_edges or {}, edges_known, find_variables, pointee)
+    edges = exception_edges or {}
+    return Dataflow(instructions, edges, edges_known, find_variables, pointee, entry, gaps)
 
 
 def _interrupted(state: State, instruction: Instruction) -> State:

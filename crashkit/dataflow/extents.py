@@ -26,6 +26,7 @@ Extent: TypeAlias = tuple[int, int]
 Extents: TypeAlias = frozenset[Extent]
 
 _FAR = 1 << 64
+_RETURN_ADDRESS = -8
 NOTHING: Extents = frozenset()
 EVERYTHING: Extents = frozenset({(-_FAR, _FAR)})
 """All of the frame but the registers saved in it."""
@@ -49,11 +50,31 @@ class Variables:
 
     extents: tuple[Extent, ...]
     """Of each, in order."""
+    unplaced: frozenset[Extent] = NOTHING
+    """Those whose distance is known from the stack pointer in the function's body only."""
 
     @classmethod
-    def of(cls, extents: Iterable[Extent]) -> Variables:
+    def of(cls, extents: Iterable[Extent], unplaced: Iterable[Extent] = ()) -> Variables:
         """Make them from the variables' extents, in any order."""
-        return cls(tuple(sorted({extent for extent in extents if extent[0] < extent[1]})))
+        return cls(
+            tuple(sorted({extent for extent in extents if extent[0] < extent[1]})),
+            frozenset(extent for extent in unplaced if extent[0] < extent[1]),
+        )
+
+    def placed(self, stack_pointer: int | None) -> Variables | None:
+        """Place all of them.
+
+        :param stack_pointer: of the function's body, as an offset from the CFA
+        :returns: None when it is not known, or one of them would not be in the frame
+        """
+        if not self.unplaced:
+            return self
+        if stack_pointer is None:
+            return None
+        moved = {(first + stack_pointer, end + stack_pointer) for first, end in self.unplaced}
+        if any(first < stack_pointer or end > _RETURN_ADDRESS for first, end in moved):
+            return None
+        return Variables.of({*self.extents, *moved})
 
     def covers(self, offset: int, size: int) -> bool:
         """Whether one variable has all of these bytes."""

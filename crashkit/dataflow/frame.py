@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drgn import Program, TypeKind
 
-from crashkit.dataflow.extents import Variables
+from crashkit.dataflow.extents import Extent, Variables
 from crashkit.dataflow.prototype import parameters_of, prototype_of
 from crashkit.dataflow.terms import Entry
 from crashkit.errors import Unavailable
@@ -26,11 +26,11 @@ def variables_of(prog: Program, address: int) -> Variables | None:
     found = frame_variables(prog, address)
     if found is None:
         return None
-    return Variables.of(
-        (variable.offset, variable.offset + variable.size)
-        for variable in found
-        if not variable.listed
-    )
+    extents: dict[str, list[Extent]] = {"cfa": [], "rsp": []}
+    for variable in found:
+        if not variable.listed:
+            extents[variable.base].append((variable.offset, variable.offset + variable.size))
+    return Variables.of(extents["cfa"], extents["rsp"])
 
 
 def pointee_size(prog: Program, address: int, register: str) -> int | None:

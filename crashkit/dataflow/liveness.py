@@ -2,7 +2,8 @@
 
 Backward, over all ways that are known. Two uses are told apart: as an argument of a call,
 where the register has a C pointer's value, and any other, where a compiler may keep a
-distance in it that makes it point outside of its object.
+distance in it that makes it point outside of its object. A pointer that is read from what
+it points at counts as passed: it may be another address, and that one be stored through.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Liveness:
         return bool(self._before[leader] & _BIT[register])
 
     def is_passed(self, leader: int, register: str) -> bool:
-        """Whether a call may be made with it as it is."""
+        """Whether a call may be made with it as it is, or a pointer be read through it."""
         return bool(self._before[leader] >> _SHIFT & _BIT[register])
 
     def _through(self, leader: int) -> int:
@@ -94,7 +95,7 @@ def _before(instruction: Instruction, live: int) -> int:
         return live | at_target << source
     written = _bits(instruction.writes)
     live &= ~(written | written << _SHIFT)
-    return live | _bits(_used(instruction))
+    return live | _bits(_used(instruction)) | _bits(_read_through(instruction)) << _SHIFT
 
 
 def _copied(instruction: Instruction) -> tuple[int, int] | None:
@@ -119,6 +120,13 @@ def _used(instruction: Instruction) -> Iterable[str]:
     if instruction.operation in ("xor", "sub") and _clears(instruction):
         return ()
     return instruction.reads
+
+
+def _read_through(instruction: Instruction) -> Iterable[str]:
+    # Where what is read may be a pointer.
+    is_load = instruction.operation in _LOADS and instruction.access == "read"
+    memory = instruction.memory
+    return memory.registers if is_load and memory and instruction.access_size == 8 else ()
 
 
 def _clears(instruction: Instruction) -> bool:

@@ -64,13 +64,18 @@ class Operands:
     not arguments for a callee."""
     find_variables: FindVariables | None = None
     """Lists what the function keeps in its frame; None: an address leads everywhere."""
+    stack_pointer: Callable[[], int | None] = lambda: None
+    """Tells where rsp is in the function's body, as an offset from the CFA."""
     _found: Variables | None = None
 
     @property
     def variables(self) -> Variables | None:
         """What the function keeps in its frame; looked up when an address first escapes."""
         if self.find_variables is not None:
-            self._found, self.find_variables = self.find_variables(), None
+            found, self.find_variables = self.find_variables(), None
+            if found is not None and found.unplaced:
+                found = found.placed(self.stack_pointer())
+            self._found = found
         return self._found
 
     def reached_from(self, offset: int, size: int | None = None) -> Extents:
@@ -118,6 +123,8 @@ class Operands:
             return Load(FrameAddress(place.frame_offset), 0, size, instruction.address, signed)
         if place.in_frame:
             state.reveal_all()
+        elif state.hides and not isinstance(place.base, (Entry, Const)):
+            state.reveal_escaped()
         return Load(place.base, place.offset, size, instruction.address, signed)
 
     def note_read(self, state: State, instruction: Instruction, offset: int, size: int) -> None:

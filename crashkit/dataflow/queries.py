@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from crashkit.dataflow.analysis import Dataflow, analyse
 from crashkit.dataflow.state import State
-from crashkit.dataflow.terms import Entry, Term
-from crashkit.disasm import Instruction
+from crashkit.dataflow.terms import Entry, FrameAddress, Term
+from crashkit.disasm import Flow, Instruction, RegisterOperand
 from crashkit.registers import CALLEE_SAVED
 from crashkit.unwind import EntryLocation
 
@@ -83,4 +83,29 @@ def saves_at(flow: Dataflow, pc: int, *, returning: bool = False) -> dict[str, i
     for offset, slot in sorted(state.slots.items(), reverse=True):
         if slot.saved and isinstance(slot.term, Entry) and slot.term.register in CALLEE_SAVED:
             saved.setdefault(slot.term.register, offset)
+    return saved
+
+
+def saves_of_known_prologue(flow: Dataflow) -> dict[str, int]:
+    """Which callee-saved registers a function pushes as soon as it is entered, and where.
+
+    For a function with so little of its code in the dump that the frame's own place in it
+    is not known: what is pushed in the straight-line code from its entry, up to the first
+    jump, call or gap, has been pushed wherever else it is, unless that is in this code or
+    behind its pops. An inference for that reason.
+
+    :returns: offsets from the CFA; nothing when the entry is not in the dump
+    """
+    saved: dict[str, int] = {}
+    address = flow.entry
+    while (instruction := flow.instructions.get(address)) and instruction.flow is Flow.NEXT:
+        if instruction.operation == "push":
+            (source,) = instruction.arguments
+            state = flow.state_before(address)
+            stack = state.register("rsp")
+            if isinstance(source, RegisterOperand) and isinstance(stack, FrameAddress):
+                name = source.name
+                if name in CALLEE_SAVED and state.register(name) == Entry(name):
+                    saved.setdefault(name, stack.offset - 8)
+        address = instruction.end
     return saved

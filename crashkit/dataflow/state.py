@@ -65,6 +65,13 @@ class State:
         """State of which nothing is known."""
         return cls(registers=dict.fromkeys(GENERAL, UNKNOWN), escaped=EVERYTHING)
 
+    @classmethod
+    def entered_at(cls, block: int) -> State:
+        """State in which only that each register holds something when a block is entered."""
+        registers: dict[str, Term] = {name: Merged(block, name) for name in GENERAL}
+        registers["rsp"] = UNKNOWN
+        return cls(registers=registers, escaped=EVERYTHING)
+
     def copy(self) -> State:
         """Make an independent copy."""
         return State(
@@ -109,8 +116,7 @@ class State:
         if self.escaped == EVERYTHING:
             self.drop_unsaved()
         elif self.escaped:
-            if any(overlaps(self.escaped, place, 8) for place in self.hidden_slots()):
-                self.escape(EVERYTHING)
+            self.reveal_escaped()
             self.slots = {
                 place: slot
                 for place, slot in self.slots.items()
@@ -126,6 +132,11 @@ class State:
     def reveal_all(self) -> None:
         """Note that any slot may be read or replaced by an operation that is not followed."""
         if self.hidden_slots():
+            self.escape(EVERYTHING)
+
+    def reveal_escaped(self) -> None:
+        """Note that an unknown pointer is read through by an operation that is not followed."""
+        if any(overlaps(self.escaped, place, 8) for place in self.hidden_slots()):
             self.escape(EVERYTHING)
 
     def reveal(self, offset: int, size: int) -> None:

@@ -114,14 +114,18 @@ class Transfer(Operands):
     def _read_somehow(self, state: State, instruction: Instruction, access: Access) -> None:
         if access.kind not in ("read", "read-write"):
             return
-        offset = self.place(state, instruction, access.memory).frame_offset
+        place = self.place(state, instruction, access.memory)
+        offset = place.frame_offset
         if access.kind == "read" and offset is not None:
             self.loaded_slots.setdefault(offset, set()).add(instruction.address)
         if instruction.operation in _COMPARES:
             return
         # It may be an address that was spilled, and nobody follows what it is read into.
-        if offset is None or instruction.repeats:
+        if instruction.repeats or (offset is None and place.in_frame):
             state.reveal_all()
+        elif offset is None:
+            if not isinstance(place.base, (Entry, Const)):
+                state.reveal_escaped()
         else:
             state.reveal(offset, access.size or _LARGEST_VECTOR)
 
@@ -260,8 +264,13 @@ class Transfer(Operands):
         (target,) = instruction.arguments
         if not isinstance(target, RegisterOperand) or target.full is None or target.size != 8:
             return False
+        stack = state.register("rsp")
         term = self.load(state, instruction, MemoryOperand(base="rsp"), 8)
-        state.set_register("rsp", add(state.register("rsp"), 8))
+        if isinstance(stack, FrameAddress):
+            # A pop restores a register or takes an argument off the stack, which its callee
+            # may have changed: no sign of a slot of the function's own.
+            self.loaded_slots[stack.offset].discard(instruction.address)
+        state.set_register("rsp", add(stack, 8))
         state.set_register(target.full, term)
         return True
 

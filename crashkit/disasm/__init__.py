@@ -21,7 +21,7 @@ from crashkit.disasm.instruction import (
 )
 from crashkit.disasm.recognise import IsWarning, NameAt, recognise
 from crashkit.errors import Reason, Unavailable, UsageError
-from crashkit.memory import read_bytes
+from crashkit.memory import read_bytes, read_pieces
 
 __all__ = [
     "Access",
@@ -37,6 +37,7 @@ __all__ = [
     "decode_one",
     "disassemble",
     "disassemble_function",
+    "disassemble_known",
     "recognise",
 ]
 
@@ -95,6 +96,34 @@ def disassemble_function(
     if decoded is None:
         code = read_bytes(prog, start, size, f"code at {start:#x}")
         decoded = prog.cache[key] = disassemble(code, start, syntax=syntax)
+    return recognise(decoded, name_at=name_at, is_warning=is_warning, entry=start)
+
+
+def disassemble_known(
+    prog: Program,
+    start: int,
+    size: int,
+    *,
+    name_at: NameAt | None = None,
+    is_warning: IsWarning | None = None,
+) -> list[Instruction]:
+    """Disassemble what the dump has of the ``size`` bytes from ``start``.
+
+    Each piece is decoded from its first byte, which need not be an instruction's: whoever
+    uses the result must know a place that is, and treat all of it as less than proved.
+
+    :returns: instructions in order of address, with gaps
+    :raises Unavailable: nothing of it is in the dump, or ``size`` is no function's size
+    """
+    what = f"code at {start:#x}"
+    if not 0 < size <= LONGEST_FUNCTION:
+        raise Unavailable(what, Reason.CORRUPTED, f"a function of {size} bytes is not plausible")
+    pieces = read_pieces(prog, start, size)
+    if not pieces:
+        raise Unavailable(what, Reason.NOT_IN_DUMP, "no byte of the function is there")
+    decoded: list[Instruction] = []
+    for address, code in pieces:
+        decoded += disassemble(code, address)
     return recognise(decoded, name_at=name_at, is_warning=is_warning, entry=start)
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "Value",
     "call_site",
     "frame_variables",
+    "has_debug_file",
     "parameter_locations",
 ]
 
@@ -62,8 +63,9 @@ def frame_variables(prog: Program, address: int) -> tuple[FrameVariable, ...] | 
     """List the variables and parameters in the frame of the function that contains ``address``.
 
     Those of inlined functions and of all blocks are among them, and from location lists
-    what they say of the frame. Offsets are relative to the CFA. Memory that the compiler
-    took for itself is no variable and not among them.
+    what they say of the frame. Offsets are relative to the CFA, or to the stack pointer in
+    the function's body where the variable says so. Memory that the compiler took for itself
+    is no variable and not among them.
 
     :returns: None when no DWARF describes the function, its frame base is not the CFA, or
         anything about one of its variables was not understood
@@ -87,6 +89,14 @@ def call_site(prog: Program, return_pc: int) -> CallSite | None:
     """Find what DWARF says of the call that returns to ``return_pc``."""
     reader = _reader(prog, return_pc - 1)
     return reader.call_site(return_pc, lambda name: _address_of(prog, name)) if reader else None
+
+
+def has_debug_file(prog: Program) -> bool:
+    """Whether the kernel has a debug file, so that asking makes sense."""
+    try:
+        return prog.main_module().debug_file_path is not None
+    except LookupError:
+        return False
 
 
 def _address_of(prog: Program, name: str) -> int | None:

@@ -152,7 +152,8 @@ def _in_frame(function: Function, entry: Entry) -> Iterator[FrameVariable]:
     if expression is not None:
         said = read_expression(expression, function.frame)
         for part, _ in [(said, 0), *said.pieces]:
-            if part.form == "memory" and not isinstance(part.value, FrameAddress | Constant):
+            known = isinstance(part.value, Constant) or _is_in_frame(part, listed=False)
+            if part.form == "memory" and not known:
                 raise NotUnderstoodError("a variable in memory that is found at run time")
         yield from _memory(said, entry, listed=False)
         return
@@ -163,13 +164,34 @@ def _in_frame(function: Function, entry: Entry) -> Iterator[FrameVariable]:
 
 def _memory(said: Said, entry: Entry, *, listed: bool) -> Iterator[FrameVariable]:
     for part, size in said.pieces:
-        if part.form == "memory" and isinstance(part.value, FrameAddress):
-            yield FrameVariable(name_of(entry), part.value.offset, size, listed)
-    if said.form == "memory" and isinstance(said.value, FrameAddress):
+        yield from _variable(part, entry, size, listed)
+    if _is_in_frame(said, listed):
         whole = size_of(entry)
         if whole is None:
             raise NotUnderstoodError("a variable of unknown size")
-        yield FrameVariable(name_of(entry), said.value.offset, whole, listed)
+        yield from _variable(said, entry, whole, listed)
+
+
+def _variable(said: Said, entry: Entry, size: int, listed: bool) -> Iterator[FrameVariable]:
+    if not _is_in_frame(said, listed):
+        return
+    if isinstance(said.value, FrameAddress):
+        yield FrameVariable(name_of(entry), said.value.offset, size, listed)
+    elif isinstance(said.value, RegisterValue):
+        yield FrameVariable(name_of(entry), said.value.offset, size, listed, "rsp")
+
+
+def _is_in_frame(said: Said, listed: bool) -> bool:
+    # What a list says of the stack pointer need not be meant of the one in the body.
+    if said.form != "memory":
+        return False
+    return isinstance(said.value, FrameAddress) or (
+        not listed and _is_from_stack_pointer(said.value)
+    )
+
+
+def _is_from_stack_pointer(value: Value | None) -> bool:
+    return isinstance(value, RegisterValue) and value.register == "rsp"
 
 
 def _parameter_locations(function: Function, pc: int) -> dict[str, Location]:

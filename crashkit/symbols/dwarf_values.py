@@ -83,6 +83,8 @@ class FrameVariable:
     """Bytes; may be 0 (an empty structure)."""
     listed: bool = False
     """It comes from a location list: the variable, or a part of it, is here at some pcs only."""
+    base: Literal["cfa", "rsp"] = "cfa"
+    """``rsp``: the offset is from the stack pointer as it is in the function's body."""
 
 
 Kind: TypeAlias = Literal["register", "frame", "constant", "entry-value", "expression", "absent"]

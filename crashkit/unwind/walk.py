@@ -34,6 +34,8 @@ class EntryLocation:
     """Still in this register."""
     cfa_offset: int | None = None
     """In the stack slot at CFA plus this (negative) offset."""
+    certain: bool = True
+    """It follows from all of the function's code; otherwise from what is known of it."""
 
 
 Recover = Callable[[SymbolAt, int, bool], Mapping[str, EntryLocation]]
@@ -203,18 +205,22 @@ def _callee_saved(
         if location.register is not None:
             kept = context.registers.get(location.register)
             if kept is not None:
-                found[name] = kept
+                found[name] = kept if location.certain else _doubted(kept)
         elif location.cfa_offset is not None:
             slot = cfa + location.cfa_offset
             value = read_u64(prog, slot, f"saved {name}")
             found[name] = RegisterValue(
                 value=value,
                 origin=Origin.SAVED_REGISTER,
-                certainty=Certainty.PROVED,
+                certainty=Certainty.PROVED if location.certain else Certainty.INFERRED,
                 slot=slot,
                 saved_by=symbol.name,
             )
     return found
+
+
+def _doubted(held: RegisterValue) -> RegisterValue:
+    return replace(held, certainty=Certainty.INFERRED)
 
 
 def _exception(

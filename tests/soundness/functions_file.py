@@ -6,7 +6,8 @@ A function begins with ``== name``. Lines of source follow, and between them
 saved. Terms are written as :func:`written` does. ``#! word`` lines say what is known from
 elsewhere: ``bug``, ``warn``, ``incomplete``, ``edge FROM TO`` (labels of an exception
 edge), ``name OFFSET NAME`` (a symbol), ``variable FIRST END`` (from the CFA; what debug
-information lists, nothing is known of variables without one), ``pointee REGISTER BYTES``
+information lists, nothing is known of variables without one), ``local FIRST END`` (such
+a variable, from the stack pointer in the function's body), ``pointee REGISTER BYTES``
 (what every callee takes a pointer to). ``#= bytes`` is GNU as's output for the source;
 ``python -m tests.soundness.functions_file`` writes it.
 """

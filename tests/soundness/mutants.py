@@ -33,6 +33,9 @@ _ENTRY = "crashkit/arguments/entry.py"
 _PT_REGS = "crashkit/arguments/pt_regs.py"
 _RESOLVE = "crashkit/arguments/resolve.py"
 _TAILS = "crashkit/arguments/tails.py"
+_DEBUG_INFO = "crashkit/arguments/debug_info.py"
+_STACK_POINTER = "crashkit/dataflow/stack_pointer.py"
+_LIVENESS = "crashkit/dataflow/liveness.py"
 _PROTOTYPE = "crashkit/dataflow/prototype.py"
 _FUNCTION = "crashkit/dataflow/function.py"
 _TABLES = "crashkit/dataflow/edges.py"
@@ -219,7 +222,7 @@ MUTANTS = (
     Mutant("code that is not known in full: arguments on the stack", _RESOLVE,
            "certain = edge.verified and edge.caller.flow.complete", "certain = edge.verified"),
     Mutant("code that is not known in full: registers for the unwinder", _ENTRY,
-           "    if not flow.complete:", "    if False:"),
+           "    return _kept(state, flow.complete)", "    return _kept(state, True)"),
     Mutant("a call whose target is not known: registers", _RESOLVE,
            "proved=best.proved and complete and edge.verified", "proved=best.proved and complete"),
     Mutant("a call whose target is not known: arguments on the stack", _RESOLVE,
@@ -314,8 +317,8 @@ MUTANTS = (
     Mutant("a register that was changed is not that of entry", _ENTRY,
            "        elif state.registers.get(name) == Entry(name):", "        else:"),
     Mutant("cold parts belong to their function", _FUNCTION,
-           "            return instructions + _disassemble(prog, cold)",
-           "            return instructions"),
+           "            return instructions + more, whole and all_of_it",
+           "            return instructions, whole"),
     Mutant("cold parts: of the function that jumps there", _FUNCTION,
            "        if instruction.target is not None and function.address <= instruction.target < end:",
            "        if True:"),
@@ -346,5 +349,35 @@ MUTANTS = (
     Mutant("a slot found by its value is a hint", _HOLDERS,
            'yield f"slot {address:016x}", Certainty.INFERRED',
            'yield f"slot {address:016x}", Certainty.PROVED'),
+    Mutant("a further way through a pointer counts", _EDGES,
+           "        for other in self.others:", "        for other in ():"),
+    Mutant("a lost pointer may have led there, too", _EDGES,
+           "if target is None or target == edge.callee:", "if target == edge.callee:"),
+    Mutant("ways through a cold part", _TAILS,
+           '        if ".cold" in symbol.name:', "        if False:"),
+    Mutant("a pop is no sign of a slot of its own", _TRANSFER,
+           "self.loaded_slots[stack.offset].discard(instruction.address)", "pass"),
+    Mutant("what the debug file says alone is not proved", _DEBUG_INFO,
+           "return Answer(value=found & _U64, proved=False,",
+           "return Answer(value=found & _U64, proved=True,"),
+    Mutant("what the debug file says otherwise is a conflict", _COMBINE,
+           "(way for way in said if way not in counted)", "()"),
+    Mutant("a debug file's register outlives the call", _DEBUG_INFO,
+           "if value.register not in CALLEE_SAVED or held is None:", "if held is None:"),
+    Mutant("a call site describes the function called", _DEBUG_INFO,
+           "    if edge.chains != ((),) or edge.others:", "    if False:"),
+    Mutant("rsp's variables: calls and allocation agree", _STACK_POINTER,
+           " and called == allocated", ""),
+    Mutant("rsp's variables: inside the frame", _EXTENTS,
+           "if any(first < stack_pointer or end > _RETURN_ADDRESS for first, end in moved):",
+           "if False:"),
+    Mutant("lost addresses: read through is used", _LIVENESS,
+           " | _bits(_read_through(instruction)) << _SHIFT", ""),
+    Mutant("gaps: never complete", _ANALYSIS, "self.complete = not gaps", "self.complete = True"),
+    Mutant("gaps: a prologue's saves are inferred", _ENTRY,
+           "EntryLocation(cfa_offset=at, certain=False)", "EntryLocation(cfa_offset=at)"),
+    Mutant("what is inferred of a register stays inferred", _WALK,
+           "certainty=Certainty.PROVED if location.certain else Certainty.INFERRED,",
+           "certainty=Certainty.PROVED,"),
 )  # fmt: skip
 """In the order of the table."""

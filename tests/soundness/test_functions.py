@@ -36,11 +36,15 @@ def analysed(function: Function) -> tuple[Dataflow, list[int]]:
         for start, end in function.said("edge")
     }
     sizes = {register: int(size) for register, size in function.said("pointee")}
-    extents = [(int(first), int(end)) for first, end in function.said("variable")]
+    extents, unplaced = (
+        [(int(first), int(end)) for first, end in function.said(word)]
+        for word in ("variable", "local")
+    )
+    known = Variables.of(extents, unplaced) if extents or unplaced else None
     flow = analyse(
         listing,
         exception_edges=edges,
-        find_variables=lambda: Variables.of(extents) if extents else None,
+        find_variables=lambda: known,
         pointee=lambda _, register: sizes.get(register),
     )
     return flow, addresses

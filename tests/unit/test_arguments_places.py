@@ -200,7 +200,10 @@ def test_a_spilled_register_is_no_save() -> None:
 
 def test_registers_on_entry_of_code_that_is_not_known_in_full() -> None:
     # test %edi,%edi; jne 1f; push %rbx; nop; pop %rbx; ret; 1: int3
-    assert saved(Stacked(), "85 ff 75 04 53 90 5b c3 cc", 5) == {}
+    found = saved(Stacked(), "85 ff 75 04 53 90 5b c3 cc", 5)
+    assert isinstance(found, dict)
+    assert found["rbx"] == EntryLocation(cfa_offset=-16, certain=False)
+    assert not any(location.certain for location in found.values())
 
 
 def test_registers_on_entry_at_a_call_that_never_returns() -> None:
@@ -227,3 +230,12 @@ def test_an_inlined_function_has_no_entry() -> None:
     inlined = replace(stack.frames[0], inlined=True)
     with pytest.raises(Unavailable):
         register_at_entry(stack.kernel.prog, [inlined, *stack.frames], 0, "rdi")
+
+
+def test_an_argument_on_the_stack_is_the_callees_and_no_proof_of_itself() -> None:
+    stack = Stacked(FORGETS, *EIGHT[:7])
+    # push %rdi; call; pop %rcx: what was passed is nowhere but where the callee may write
+    stack.caller(bytes.fromhex("57"), bytes.fromhex("59 c3"), depth=16)
+    stack.words(SP, 0xBAD)
+    found, _ = stack.recover()
+    assert "g" not in found or found["g"].certainty is Certainty.INFERRED

@@ -29,6 +29,7 @@ from crashkit.dataflow import (
     parameters_of,
     prologue_saves,
     prototype_of,
+    saves_of_known_prologue,
     split,
     state_at,
 )
@@ -325,6 +326,104 @@ def test_a_function_is_analysed_with_its_cold_part() -> None:
     assert inside.register("rax") == RSI
 
 
+# push %rbp; push %rbx; sub $0x18,%rsp; mov %rdi,%rbx; test %rsi,%rsi; je 1f;
+# mov (%rdi),%rax; mov %rax,%r13; mov %r13,%rsi; lea 0x10(%r13),%rdx; call . + 0x1000;
+# 1: mov %rbx,%rdi; call . + 0x1000; add $0x18,%rsp; pop %rbx; pop %rbp; ret
+LARGE = bytes.fromhex(
+    "55 53 48 83 ec 18 48 89 fb 48 85 f6 74 12 48 8b 07 49 89 c5 4c 89 ee 49 8d 55 10 "
+    "e8 fb 0f 00 00 48 89 df e8 fb 0f 00 00 48 83 c4 18 5b 5d c3"
+)
+FIRST_CALL, JOIN, SECOND_CALL = BASE + 0x1B, BASE + 0x20, BASE + 0x23
+
+
+def partly(first: int, end: int) -> Dataflow:
+    """The function above without the bytes in between."""
+    known = disassemble(LARGE[:first], BASE) + disassemble(LARGE[end:], BASE + end)
+    return analyse(known, entry=BASE, gaps=True)
+
+
+def test_behind_a_gap_a_copy_is_still_a_copy() -> None:
+    found = partly(0, 0x14)
+    assert not found.complete
+    state = found.state_before(FIRST_CALL)
+    assert is_unknown(state.register("r13"), state.register("rsp"))
+    assert state.register("r13") == state.register("rsi") != UNKNOWN
+    assert split(state.register("rdx")) == (state.register("r13"), 0x10)
+    assert state.register("rbx") not in (UNKNOWN, RDI, state.register("r13"))
+    assert saves_of_known_prologue(found) == {}
+
+
+def test_what_ran_before_a_gap_is_forgotten_behind_it() -> None:
+    found = partly(0xE, 0x14)
+    assert not found.complete
+    state = found.state_before(FIRST_CALL)
+    assert state.register("rbx") != RDI  # what is missing may have changed it
+    assert state.slots == {}
+    assert found.state_before(BASE + 0xC).register("rbx") == RDI
+    after = found.state_before(SECOND_CALL)
+    assert after.register("rdi") == after.register("rbx") != RDI
+
+
+def test_a_block_behind_a_gap_that_is_also_jumped_to() -> None:
+    # mov %rdi,%rbx is known on the way by the jump, not on the one through the gap.
+    state = partly(0xE, 0x20).state_before(SECOND_CALL)
+    assert state.register("rdi") == state.register("rbx") != RDI
+    whole = analyse(disassemble(LARGE, BASE)).state_before(SECOND_CALL)
+    assert whole.register("rdi") == RDI
+
+
+def test_pushes_of_a_prologue_whose_function_is_missing() -> None:
+    found = partly(4, 0x28)
+    assert saves_of_known_prologue(found) == {"rbp": -16, "rbx": -24}
+    assert found.call_before(JOIN) is None
+    with pytest.raises(Unavailable):
+        found.state_before(FIRST_CALL)
+    assert saves_of_known_prologue(partly(1, 0x28)) == {"rbp": -16}
+    # push %rbp; test %rdi,%rdi; je 1f; push %rbx; 1: push %r12; mov %rdi,%r13; push %r13
+    branches = analyse(disassemble(bytes.fromhex("55 48 85 ff 74 01 53 41 54"), BASE))
+    assert saves_of_known_prologue(branches) == {"rbp": -16}
+    changed = analyse(disassemble(bytes.fromhex("41 54 48 89 fb 53 41 55 57"), BASE))
+    assert saves_of_known_prologue(changed) == {"r12": -16, "r13": -32}
+
+
+def test_a_function_is_analysed_as_far_as_the_dump_has_it() -> None:
+    kernel = Kernel()
+    start = BASE + 0x1000 - 0x14
+    kernel.put(start, LARGE)
+    kernel.symbol("f", start, len(LARGE))
+    function = SymbolAt("f", start, len(LARGE), None)
+    assert analyse_function(kernel.prog, function).complete
+    kernel.prog.cache.clear()
+    kernel.drop(start)
+    found = analyse_function(kernel.prog, function)
+    assert (found.complete, found.entry) == (False, start)
+    state = found.state_before(start + 0x1B)
+    assert state.register("rsi") == state.register("r13") != UNKNOWN
+    assert locations_of_entry(found, start + 0x1B, "rdi") == ()
+    kernel.prog.cache.clear()
+    kernel.drop(BASE + 0x1000)
+    with pytest.raises(Unavailable) as missing:
+        analyse_function(kernel.prog, function)
+    assert missing.value.reason is Reason.NOT_IN_DUMP
+
+
+def test_a_function_without_its_cold_part_is_not_complete() -> None:
+    kernel = Kernel()
+    hot = bytes.fromhex("48 89 f8 48 85 f6 0f 84 f4 0f 00 00 48 8b 08 c3")
+    cold = bytes.fromhex("48 89 f0 e9 04 ef ff ff")  # mov %rsi,%rax; jmp back
+    kernel.put(BASE, hot)
+    kernel.put(BASE + 0x1000, cold)
+    kernel.symbol("f", BASE, len(hot))
+    kernel.symbol("f.cold", BASE + 0x1000, len(cold))
+    function = SymbolAt("f", BASE, len(hot), None)
+    assert analyse_function(kernel.prog, function).complete
+    kernel.prog.cache.clear()
+    kernel.drop(BASE + 0x1000)
+    found = analyse_function(kernel.prog, function)
+    assert not found.complete
+    assert found.state_before(BASE + 12).register("rax") == RDI
+
+
 def test_parameters_by_position_stop_where_the_abi_does() -> None:
     kernel = Kernel()
     kernel.struct("pair", 16, ("a", "long", 0), ("b", "long", 8))
@@ -367,6 +466,19 @@ def test_any_code_is_analysed_to_an_end(junk: bytes) -> None:
     for instruction in listing:
         state = analysed.state_before(instruction.address)
         assert state_at(analysed, instruction.address).registers == state.registers
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 40), st.binary(min_size=1, max_size=60)), min_size=1))
+def test_any_pieces_of_code_are_analysed_to_an_end(pieces: list[tuple[int, bytes]]) -> None:
+    listing, at = [], BASE
+    for gap, junk in pieces:
+        listing += disassemble(junk, at + gap)
+        at += gap + len(junk)
+    found = analyse(listing, entry=BASE, gaps=True)
+    assert not found.complete
+    for instruction in listing:
+        found.state_before(instruction.address)
 
 
 _OPCODES = [

@@ -242,9 +242,11 @@ def test_an_external_function_is_found_by_its_name(built: Built) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_frame_that_is_not_measured_from_the_cfa_has_no_answer(built: Built, kind: str) -> None:
+def test_a_variable_of_an_aligned_frame_is_measured_from_rsp(built: Built, kind: str) -> None:
     reader, base = built.reader(kind)
-    assert reader.frame_variables(base + built.symbols["realigned"]) is None
+    (variable,) = reader.frame_variables(base + built.symbols["realigned"]) or ()
+    assert (variable.name, variable.base, variable.size) == ("buffer", "rsp", 64)
+    assert variable.offset % 64 == 0
 
 
 def test_no_answer_where_nothing_is_described(built: Built) -> None:
