@@ -66,9 +66,10 @@ def _stopped_at(prog: Program, frame: Frame) -> Stopped:
         return Stopped(function=function, flow=flow, call=None, before=state, now=state)
     call = flow.call_before(frame.pc)
     if call is None:
-        raise Unavailable(
-            f"call before {frame.pc:#x}", Reason.CORRUPTED, "no call returns to that address"
-        )
+        what = f"call before {frame.pc:#x}"
+        if not flow.covers(frame.pc - 1):
+            raise Unavailable(what, Reason.NOT_IN_DUMP, "the code there is not")
+        raise Unavailable(what, Reason.CORRUPTED, "no call returns to that address")
     return Stopped(
         function=function,
         flow=flow,

@@ -22,6 +22,7 @@ from crashkit.symbols.dwarf_frame import has_debug_file
 from crashkit.unwind import Frame
 
 Recovered = tuple[tuple[Argument, ...], tuple[MissingArgument, ...]]
+_DEBUG_INFO = "debug info"
 Identify = Callable[[int], str | None]
 """Says what an address is, in a few words."""
 
@@ -117,7 +118,8 @@ class StackArguments:
                 try:
                     ways.append((way, ask()))
                 except Unavailable as missing:
-                    problems.append(missing)
+                    if way != _DEBUG_INFO:  # that it says nothing is no reason
+                        problems.append(missing)
         elif isinstance(place, FrameAddress):
             ways.append(("caller", self._resolver.passed_on_stack(position, place.offset, size)))
         else:
@@ -143,7 +145,7 @@ class StackArguments:
             from crashkit.arguments.debug_info import passed_by_call_site
 
             ways.append(
-                ("debug info", lambda: passed_by_call_site(self._resolver, position, register))
+                (_DEBUG_INFO, lambda: passed_by_call_site(self._resolver, position, register))
             )
         return ways
 

@@ -199,12 +199,16 @@ class Resolver:
         if isinstance(root, FrameAddress):
             return self._frame_address(position, root.offset)
         try:
-            found = self.kept(position, root, size)
-            if found.proved:
-                return found.moved(distance)
+            kept = self.kept(position, root, size)
         except Unavailable:
-            pass
-        return self._made(position, root, size).moved(distance)
+            return self._made(position, root, size).moved(distance)
+        if kept.proved:
+            return kept.moved(distance)
+        try:
+            made = self._made(position, root, size)
+        except Unavailable:
+            made = kept
+        return (made if made.proved else kept).moved(distance)
 
     def _made(self, position: int, root: Term, size: int) -> Answer:
         # A term that nothing holds: by what it was made from.

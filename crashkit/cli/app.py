@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,11 +49,11 @@ def _main(
     pass
 
 
-def _run(command: Callable[[], int], options: Options) -> None:
+def _run(formats: tuple[str, ...], work: Callable[[], int], options: Options) -> None:
     # Every way a command can end, as one sentence and one exit code.
     try:
-        check(options)
-        code = command()
+        check(options, formats)
+        code = work()
     except Unavailable as missing:
         complain(_one_line(missing))
         code = 4 if missing.reason is Reason.NO_DEBUGINFO else 5
@@ -76,9 +77,16 @@ def _one_line(error: BaseException) -> str:
     return safe(" ".join(str(error).split()))
 
 
-def _command(where: typer.Typer, name: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def command(
+    where: typer.Typer, name: str, *, formats: tuple[str, ...] = ("text", "json")
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register a function as a command of ``where``; it returns the exit code.
+
+    :param formats: the values of ``--format`` that it knows
+    """
+
     def register(function: Callable[..., int]) -> Callable[..., int]:
-        where.command(name)(with_common(function, _run))
+        where.command(name)(with_common(function, partial(_run, formats)))
         return function
 
     return register
@@ -90,7 +98,7 @@ Vmcore = Annotated[
 ]
 
 
-@_command(app, "triage")
+@command(app, "triage")
 def triage(
     files: Annotated[
         list[Path],
@@ -117,7 +125,7 @@ def triage(
         return report.exit_code
 
 
-@_command(app, "bt")
+@command(app, "bt")
 def bt(
     vmcore: Vmcore,
     options: Options,
@@ -146,7 +154,7 @@ def bt(
         return code
 
 
-@_command(app, "log")
+@command(app, "log")
 def log(vmcore: Vmcore, options: Options) -> int:
     """Print the kernel log."""
     from crashkit.cli.inputs import open_crash, warn
@@ -163,7 +171,7 @@ def log(vmcore: Vmcore, options: Options) -> int:
         return code
 
 
-@_command(app, "run")
+@command(app, "run")
 def run(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe's id.")],
     vmcore: Vmcore,
@@ -198,7 +206,7 @@ def run(
     return _RUN_CODES[finding.verdict.value]
 
 
-@_command(recipes_app, "list")
+@command(recipes_app, "list")
 def recipes_list(options: Options) -> int:
     """List the recipes; nothing of them is run."""
     from crashkit.recipe import read_sources, recipe_directories
@@ -212,7 +220,7 @@ def recipes_list(options: Options) -> int:
     return INTERNAL if errors else 0
 
 
-@_command(recipes_app, "show")
+@command(recipes_app, "show")
 def recipes_show(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe's id.")],
     options: Options,

@@ -35,7 +35,7 @@ class Options:
     types: Annotated[
         str, typer.Option(metavar="auto|dwarf|btf", help="Where names and types come from.")
     ] = "auto"
-    format: Annotated[str, typer.Option(metavar="text|json", help="Output format.")] = "text"
+    format: Annotated[str, typer.Option(metavar="text|json|jsonl", help="Output format.")] = "text"
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, not stdout.")
@@ -57,7 +57,7 @@ class Options:
 
     @property
     def output_format(self) -> str:
-        """``text`` or ``json``."""
+        """``text``, ``json`` or, where the command knows it, ``jsonl``."""
         return "json" if self.json else self.format
 
 
@@ -70,12 +70,13 @@ _CHOICES = {
 _LATER = {"format": ("jsonl", "markdown", "html"), "syntax": ("intel",)}
 
 
-def check(options: Options) -> None:
-    """Refuse values that no command takes, and those that are not built yet.
+def check(options: Options, formats: tuple[str, ...] = _CHOICES["format"]) -> None:
+    """Refuse values that the command does not take, and those that are not built yet.
 
+    :param formats: the values of ``--format`` that the command knows
     :raises UsageError: with the values that are
     """
-    for name, allowed in _CHOICES.items():
+    for name, allowed in {**_CHOICES, "format": formats}.items():
         value = getattr(options, name)
         if value in allowed:
             continue

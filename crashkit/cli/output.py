@@ -64,6 +64,25 @@ class Output:
             raise UsageError(f"{self._path} cannot be written ({error.strerror})") from error
         self._created = False
 
+    def stream(self, pieces: Iterable[str]) -> bool:
+        """Write a document piece by piece, as it is made.
+
+        :returns: False when its reader went away before the end
+        :raises UsageError: the file cannot be written
+        """
+        if self._file is None or self._path is None:
+            return all(map(_to_stdout, pieces))
+        try:
+            if self._path.is_file():  # a device or pipe has nothing to cut
+                self._file.truncate(0)
+            for piece in pieces:
+                self._file.write(piece)
+                self._created = False
+            self._file.flush()
+        except OSError as error:
+            raise UsageError(f"{self._path} cannot be written ({error.strerror})") from error
+        return True
+
     def close(self) -> None:
         """Close the file; remove it when it was made and nothing was written."""
         if self._file is None or self._path is None:
@@ -86,18 +105,20 @@ class Output:
         return f"{_BOLD}{first}{_END}{newline}{rest}"
 
 
-def _to_stdout(text: str) -> None:
-    # A reader that went away (`| head`) has what it wanted.
+def _to_stdout(text: str) -> bool:
+    # A reader that went away (`| head`) has what it wanted: False.
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding or "ascii"
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
+    return True
 
 
 def complain(sentence: str) -> None:

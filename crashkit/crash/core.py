@@ -8,13 +8,20 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import Self
 
-from drgn import FaultError, Object, Program
+from drgn import Object, Program
 
 from crashkit import arguments as arguments_
 from crashkit.crash.banner import read_banner
 from crashkit.crash.folding import FoldedStack, fold
+from crashkit.crash.given import five_level_paging, reported_address, segment_bases
 from crashkit.crash.holders import find_holders
 from crashkit.crash.parts import Banner, DebugInfo, FoundObject, Limit, Thread
+from crashkit.crash.printed import (
+    printed_banner,
+    printed_thread,
+    with_printed_facts,
+    with_printed_modules,
+)
 from crashkit.crash.raw import words_of
 from crashkit.crash.skbs import SkbCandidate, find_skbs
 from crashkit.crash.stack import Stack, crashed_stack, exception_context
@@ -27,10 +34,12 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.fault import Fault, explain_fault, printed_fault
 from crashkit.oops import Oops, parse_oops
 from crashkit.symbols.attach import Attached, adopt
-from crashkit.target import Target, identify
+from crashkit.symbols.lookup import names_of
+from crashkit.target import Target, identify, read_text
 from crashkit.unwind import Frame
 
 _NO_TYPES = ("symbols", "none")
+_TEXT = "there is no dump, only text"
 
 
 class Crash:
@@ -62,6 +71,16 @@ class Crash:
         target = identify(path)
         return cls(target, prog, adopt(prog, finders=attach))
 
+    @classmethod
+    def from_text(cls, target: Target) -> Self:
+        """Make a crash of kernel log text alone: ``prog`` raises, ``oops`` is what there is.
+
+        :raises TargetError: the file cannot be read
+        """
+        crash = cls(target, None, Attached())
+        crash._log = read_text(target.path)
+        return crash
+
     def __enter__(self) -> Self:
         return self
 
@@ -84,7 +103,7 @@ class Crash:
         :raises Unavailable: the input is text
         """
         if self._prog is None:
-            raise Unavailable("memory", Reason.NOT_APPLICABLE, "there is no dump, only text")
+            raise Unavailable("memory", Reason.NOT_APPLICABLE, _TEXT)
         return self._prog
 
     @property
@@ -107,8 +126,11 @@ class Crash:
     @cached_property
     def banner(self) -> Banner:
         """The fields crash prints above its prompt."""
+        if self._prog is None:
+            return printed_banner(self.target, self.oops)
         files = {f.module: f.path for f in self._attached.files}
-        return read_banner(self.prog, self.target, files.get("vmlinux"))
+        banner = read_banner(self.prog, self.target, files.get("vmlinux"))
+        return with_printed_facts(banner, self.oops, self.thread.cpu)
 
     @cached_property
     def _log(self) -> str | Unavailable:
@@ -138,8 +160,10 @@ class Crash:
 
     @cached_property
     def _crashed(self) -> Crashed | Unavailable:
+        if self._prog is None:
+            return Unavailable("the crashed thread", Reason.NOT_APPLICABLE, _TEXT)
         try:
-            return find_crashed(self.prog)
+            return find_crashed(self.prog, self.target.registers)
         except Unavailable as missing:
             self._lacks("the crashed thread", missing, "the kernel's debug package")
             return missing
@@ -161,6 +185,8 @@ class Crash:
         elif stack.damage is not None:
             what = "what is on the stack is not proved"
             self._limits.append(Limit(what=what, reason=Reason.CORRUPTED, remedy=stack.damage))
+        if not names_of(self.prog).modules:
+            stack = with_printed_modules(stack, self.oops)
         return self._walked.add(stack)
 
     @property
@@ -180,9 +206,7 @@ class Crash:
     def thread(self) -> Thread:
         """The thread that crashed."""
         if isinstance(self._crashed, Unavailable):
-            keys = ("cpu", "pid", "comm", "task", "context")
-            absent = dict.fromkeys(keys, self._crashed.reason)
-            return Thread(cpu=None, pid=None, comm=None, task=None, context=None, absent=absent)
+            return printed_thread(self.oops, self._crashed.reason)
         frames = self.frames
         return with_context(
             self._crashed.facts, exception_context(frames, self.fault_frame) if frames else None
@@ -219,40 +243,19 @@ class Crash:
             return explain_fault(
                 self.prog,
                 self.fault_frame,
-                fault_address=self._reported_address(),
+                fault_address=reported_address(self.fault_frame, self.oops),
                 identify=partial(identify_object, self.prog),
-                segment_bases=self._segment_bases(),
-                five_level=self._five_level(),
+                segment_bases=segment_bases(self.prog, self.thread.cpu),
+                five_level=five_level_paging(self.target),
             )
         except Unavailable as missing:
             self._lacks("the faulting instruction", missing, "the kernel's text pages")
             return None
 
-    def _reported_address(self) -> int | None:
-        # A general protection fault sets no CR2; what is there is another fault's.
-        entry = self.fault_frame.exception if self.fault_frame else None
-        if self.oops is None or entry not in (None, "asm_exc_page_fault"):
-            return None
-        return None if self.oops.kind == "general-protection" else self.oops.fault_address
-
-    def _segment_bases(self) -> dict[str, int]:
-        if self.thread.cpu is None:
-            return {}
-        try:
-            return {"gs": int(self.prog["__per_cpu_offset"][self.thread.cpu])}
-        except (FaultError, LookupError):
-            return {}  # a per-CPU operand's address is then not known, and said so
-
-    def _five_level(self) -> bool | None:
-        try:
-            return bool(self.target.vmcoreinfo.number("pgtable_l5_enabled"))
-        except Unavailable:
-            return None
-
     @cached_property
     def skbs(self) -> tuple[SkbCandidate, ...]:
         """Socket buffers found on the crashed stack, nearest to the fault first."""
-        return find_skbs(self.prog, self.outer_frames)
+        return find_skbs(self.prog, self.outer_frames) if self._prog is not None else ()
 
     def skb(self) -> Object:
         """Return the one plausible socket buffer on the crashed stack.

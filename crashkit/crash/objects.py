@@ -5,13 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from drgn import Object
 
+from crashkit.crash.hook import found_hook
 from crashkit.crash.parts import FoundObject
 from crashkit.crash.skbs import SkbCandidate
-from crashkit.decode import decode_net_device, decode_nf_conn, decode_packet, decode_skb, nf_ct
+from crashkit.decode import (
+    Packet,
+    decode_net_device,
+    decode_nf_conn,
+    decode_packet,
+    decode_skb,
+    nf_ct,
+)
+from crashkit.decode.conntrack_tuple import destination_port
 from crashkit.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def found_objects(crash: Crash) -> tuple[FoundObject, ...]:
-    """Decode the skbs of the crashed stack, their packets, devices and conntracks.
+    """Decode the skbs of the crashed stack, their packets, devices and conntracks, and the hook.
 
     What cannot be read is left out; a check that needs it says why.
     """
@@ -29,6 +39,9 @@ def found_objects(crash: Crash) -> tuple[FoundObject, ...]:
     for candidate in crash.skbs:
         for item in _of_skb(crash, candidate):
             found.setdefault((item.kind, item.address), item)
+    hook = found_hook(crash)
+    if hook is not None:
+        found[hook.kind, hook.address] = hook
     return tuple(found.values())
 
 
@@ -38,7 +51,8 @@ def _of_skb(crash: Crash, candidate: SkbCandidate) -> Iterator[FoundObject]:
         found_by = "; ".join((candidate.found_by, *candidate.also))
         yield _found("sk_buff", candidate.address, found_by, decode_skb(skb))
         packet = decode_packet(skb)
-        yield _found("packet", packet.network_header, "skb->head + skb->network_header", packet)
+        found = _found("packet", packet.network_header, "skb->head + skb->network_header", packet)
+        yield replace(found, facts={**found.facts, **_flow(skb, packet)})
     except Unavailable:
         return
     with suppress(Unavailable):  # a packet without a device is still a packet
@@ -49,6 +63,22 @@ def _of_skb(crash: Crash, candidate: SkbCandidate) -> Iterator[FoundObject]:
             yield _found("nf_conn", int(ct), "skb->_nfct", decode_nf_conn(ct))
     except Unavailable:
         return
+
+
+def _flow(skb: Object, packet: Packet) -> dict[str, int]:
+    # The port of a packet whose transport header is not in the dump, by its conntrack: the
+    # flow's, and so the packet's only if that is the original direction. An inference.
+    if packet.transport is not None:
+        return {}
+    try:
+        ct, _ctinfo = nf_ct(skb)
+        if ct is None:
+            return {}
+        original = ct.tuplehash[0].tuple
+        port = destination_port(original, packet.ip.protocol, packet.destination)
+    except Unavailable:
+        return {}
+    return {"conntrack_destination_port": port}
 
 
 def _found(kind: str, address: int, found_by: str, facts: DataclassInstance) -> FoundObject:

@@ -29,6 +29,8 @@ def open_crash(
     """
     started = time.monotonic()
     target = identify(path)
+    if target.format == "text":
+        return Crash.from_text(target)
     prog = open_program(target)
     directories = _directories(debug_directory)
     attached = attach(

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 
 from drgn import FaultError, Object, Program
 from drgn.helpers.linux.cpumask import for_each_present_cpu
-from drgn.helpers.linux.module import find_module, module_taints
+from drgn.helpers.linux.module import find_module, for_each_module, module_taints
 from drgn.helpers.linux.sched import cpu_curr
 
 from crashkit.crash.core import Crash
+from crashkit.decode.fields import printable
 from crashkit.errors import Reason, Unavailable
-from crashkit.finding import Observation, seen
-from crashkit.memory import read_bytes
+from crashkit.finding import Observation, seen, unavailable
+from crashkit.memory import bounded, read_bytes
 from crashkit.value import Certainty, Origin, Reread, Value
 
 MAX_CPUS = 8192
+MAX_MODULES = 10_000
 
 
 def words_on_other_stacks(prog: Program, here: int, word: int) -> Iterator[tuple[int, int]]:
@@ -54,6 +56,17 @@ def module_taint(prog: Program, name: str) -> str:
         raise Unavailable(f"taint of {name}", Reason.NOT_IN_DUMP, str(fault)) from fault
     except (LookupError, TypeError) as missing:
         raise Unavailable(f"taint of {name}", Reason.NO_DEBUGINFO, str(missing)) from missing
+
+
+def out_of_tree_modules(prog: Program) -> tuple[str, ...]:
+    """Name the loaded modules that are marked out-of-tree, sorted.
+
+    :raises Unavailable: the module list or its types cannot be had
+    """
+    with unavailable("the loaded modules"):
+        loaded = list(bounded(for_each_module(prog), MAX_MODULES, "modules"))
+        names = [printable(module.name.string_()) for module in loaded]
+    return tuple(sorted(name for name in names if "O" in module_taint(prog, name)))
 
 
 def held_on_another_stack(crash: Crash, word: int) -> Observation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from drgn import FaultError, Object, Program
+from drgn import FaultError, Object, Program, sizeof
 
 from crashkit.crash.parts import Thread
 from crashkit.crash.segments import Stacks, stacks_of
@@ -13,6 +13,7 @@ from crashkit.crash.thread import Crashed, saved_registers
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address, read_u64
 from crashkit.unwind import Context, Frame, Recover, RegisterValue, Segment, Walk, walk
+from crashkit.unwind.frame_pointers import EXCEPTIONS
 from crashkit.unwind.nmi_path import walk_from_nmi
 from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
 from crashkit.unwind.sources import with_sources
@@ -39,7 +40,7 @@ _FAULTS = frozenset(
         "asm_exc_virtualization_exception", "asm_exc_coprocessor_error",
         "asm_exc_device_not_available",
     }
-)  # fmt: skip
+) | EXCEPTIONS  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,13 +182,22 @@ def _damage(prog: Program, task: Object, end: str, reason: Reason | None) -> str
     if reason in _DAMAGE:
         return end
     try:
-        low = int(task.stack)
+        low = int(task.stack) + _below_the_end(prog)
         found = read_u64(prog, low)
     except (FaultError, Unavailable):
         return None  # a page that is missing says nothing about the others
     if found == _END_MAGIC:
         return None
     return f"the stack's end at {low:016x} holds {found:#x}, not STACK_END_MAGIC"
+
+
+def _below_the_end(prog: Program) -> int:
+    # Up to 4.8 struct thread_info lies below the stack's end (c65eacbe290b).
+    try:
+        info = prog.type("struct thread_info")
+    except LookupError:
+        return 0
+    return sizeof(info) if info.has_member("task") else 0
 
 
 def _weakened(frames: tuple[Frame, ...], damage: str | None) -> tuple[Frame, ...]:

@@ -18,7 +18,13 @@ from crashkit.dataflow.stack_pointer import body_stack_pointer
 from crashkit.dataflow.state import Slot, State
 from crashkit.dataflow.terms import UNKNOWN, Const, FrameAddress, Load, Term, Unknown
 from crashkit.dataflow.transfer import Pointee, Transfer
-from crashkit.disasm import Flow, Instruction, MemoryOperand, RegisterOperand
+from crashkit.disasm import (
+    LONGEST_INSTRUCTION,
+    Flow,
+    Instruction,
+    MemoryOperand,
+    RegisterOperand,
+)
 from crashkit.errors import Reason, Unavailable
 from crashkit.registers import CALLEE_SAVED
 
@@ -110,6 +116,12 @@ class Dataflow:
         """The call that returns to ``return_address``; None if none of this function does."""
         instruction = self._by_end.get(return_address)
         return instruction if instruction and instruction.operation == "call" else None
+
+    def covers(self, address: int) -> bool:
+        """Whether an instruction that is known has a byte at ``address``."""
+        starts = range(address, address - LONGEST_INSTRUCTION, -1)
+        known = (self.instructions.get(start) for start in starts)
+        return any(instruction.end > address for instruction in known if instruction)
 
     def state_during(self, call: Instruction) -> State:
         """State while the function called by ``call`` runs, without what it may change."""

@@ -109,11 +109,12 @@ def decode_nf_conn(ct: Object) -> Conntrack:
     )
 
 
-def nf_ct(skb: Object) -> tuple[Object | None, int]:
+def nf_ct(skb: Object) -> tuple[Object | None, int | None]:
     """Give the conntrack entry of an skb, as nf_ct_get() does.
 
     :param skb: ``struct sk_buff *``
-    :return: ``struct nf_conn *`` or None when the skb has none, and the ctinfo
+    :return: ``struct nf_conn *`` or None when the skb has none, and the ctinfo,
+        None when it is not in the dump
     :raises Unavailable: no conntrack in this kernel, no types for it, or a missing page
     """
     with naming("skb->_nfct"):

@@ -16,11 +16,12 @@ from crashkit.decode.conntrack_stat import decode_conntrack_stat
 from crashkit.decode.conntrack_tuple import ConntrackTuple, invert_tuple, tuple_matches_packet
 from crashkit.decode.fields import has_member
 from crashkit.decode.netns import decode_net
-from crashkit.decode.packet import Packet
+from crashkit.decode.skb_packet import Packet
 from crashkit.decode.slab import conntrack_cache, slab_identity
 from crashkit.decode.values import expression, member_value, packet_text
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Observation, seen
+from crashkit.symbols import find_symbol
 from crashkit.value import Origin, Reread, Value
 
 
@@ -144,8 +145,15 @@ def net_is_live(ct: Object) -> Observation:
     """Whether ``ct->ct_net`` is a registered namespace now. ``ct``: ``struct nf_conn *``."""
     facts = decode_nf_conn(ct)
     address = _read(facts, "net", facts.net)
-    live = bool(address) and decode_net(_net(ct, address)).listed is True
-    return seen(live, net_value(ct, address))
+    if not address:
+        return seen(False, net_value(ct, address))
+    first = find_symbol(ct.prog_, "init_net")
+    if first is not None and first.address == address:
+        return seen(True, net_value(ct, address), note="the first, which is never freed")
+    net = decode_net(_net(ct, address))
+    if net.listed is None:
+        raise net.absent["listed"]
+    return seen(net.listed, net_value(ct, address))
 
 
 def net_is_no_bit_flip(ct: Object) -> Observation:

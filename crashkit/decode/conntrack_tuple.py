@@ -9,7 +9,7 @@ from drgn import Object
 
 from crashkit.decode.fields import big_endian, naming
 from crashkit.decode.ip_headers import NFPROTO_IPV4, NFPROTO_IPV6, PROTOCOL_NAMES
-from crashkit.decode.packet import Packet
+from crashkit.decode.skb_packet import Packet
 from crashkit.decode.transport_headers import (
     DCCP,
     GRE,
@@ -91,6 +91,24 @@ def decode_tuple(tuple_: Object) -> ConntrackTuple:
             direction=int(tuple_.dst.dir.value_()),
             **_protocol_part(tuple_, protocol),
         )
+
+
+def destination_port(tuple_: Object, protocol: int, address: str) -> int:
+    """Read a tuple's destination port, where its other half is not in the dump.
+
+    :param tuple_: ``struct nf_conntrack_tuple``
+    :param protocol: IP protocol number of the packet that should be the flow's
+    :param address: the packet's destination, as text
+    :raises Unavailable: it is another flow's, has no ports, or its page is missing
+    """
+    with naming("struct nf_conntrack_tuple"):
+        family = NFPROTO_IPV6 if ":" in address else NFPROTO_IPV4
+        same = _address(tuple_.dst.u3, family) == address
+        if not same or int(tuple_.dst.protonum.value_()) != protocol:
+            raise Unavailable("destination port", Reason.NOT_APPLICABLE, "another flow's tuple")
+        if protocol not in WITH_PORTS:
+            raise Unavailable("destination port", Reason.NOT_APPLICABLE, "no ports")
+        return big_endian(tuple_.dst.u.all)
 
 
 def _address(u3: Object, l3num: int) -> str:

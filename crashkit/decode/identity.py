@@ -15,9 +15,10 @@ from drgn.helpers.linux.common import (
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 
 from crashkit.decode.fields import printable
-from crashkit.decode.slab import cache_name, slab_identity
+from crashkit.decode.slab import cache_name, is_allocated, slab_identity
 from crashkit.errors import Unavailable
 from crashkit.memory import BROKEN_WALK, bounded, is_kernel_address
+from crashkit.symbols import in_kernel_text, symbol_at
 
 _PLAIN_FAILURES = (*BROKEN_WALK, AttributeError, ValidationError, NotImplementedError)
 # what drgn's identification raises on missing pages, names, members, damaged slabs
@@ -35,7 +36,7 @@ def identify(prog: Program, address: int) -> str | None:
         for identified in identify_address_all(prog, address, cache=_cache(prog)):
             return _words(identified)
     except _PLAIN_FAILURES:
-        return _slab_alone(prog, address)
+        return _symbol_alone(prog, address) or _slab_alone(prog, address)
     return _per_cpu(prog, address)
 
 
@@ -70,11 +71,16 @@ def _slab_words(identified: IdentifiedSlabObject) -> str:
         name = cache_name(found.slab_cache)
     except Unavailable:
         name = "?"
-    return _slab_text(found.allocated, name, identified.address - found.address)
+    return _slab_text(is_allocated(found), name, identified.address - found.address)
 
 
 def _slab_text(allocated: bool | None, name: str, offset: int) -> str:
     return _at(f"{'free slab' if allocated is False else 'slab'} object {name}", offset)
+
+
+def _symbol_alone(prog: Program, address: int) -> str | None:
+    found = symbol_at(prog, address) if in_kernel_text(prog, address) else None
+    return None if found is None else _at(found.name, address - found.address)
 
 
 def _slab_alone(prog: Program, address: int) -> str | None:

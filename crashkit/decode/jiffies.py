@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from drgn import FaultError, ObjectNotFoundError, Program
 from drgn.helpers.linux.kconfig import get_kconfig
 
@@ -14,6 +16,15 @@ _CHOICES = (24, 48, 64, 100, 128, 200, 250, 256, 300, 500, 1000, 1024, 1200)
 _SECOND = 1_000_000_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class TickRate:
+    """How many ticks make a second, and what says so."""
+
+    hz: int
+    source: str
+    """``tick_nsec``, ``xtime_interval`` (of the time keeper) or ``CONFIG_HZ``."""
+
+
 def jiffies(prog: Program) -> int:
     """Read ``jiffies`` (``unsigned long``, ticks; starts at -300 s as 32 bits).
 
@@ -24,6 +35,14 @@ def jiffies(prog: Program) -> int:
 
 
 def ticks_per_second(prog: Program) -> int:
+    """Find ``HZ``, as :func:`tick_rate` does.
+
+    :raises Unavailable: nothing says it
+    """
+    return tick_rate(prog).hz
+
+
+def tick_rate(prog: Program) -> TickRate:
     """Find ``HZ``: from ``tick_nsec``, else the time keeper's interval or the configuration.
 
     ``tick_nsec`` (kernel/time/ntp.c) is a global up to v6.12. It and the interval by which
@@ -35,12 +54,12 @@ def ticks_per_second(prog: Program) -> int:
     """
     for name, read in (("tick_nsec", _tick), ("xtime_interval", _interval)):
         try:
-            return _matching(name, read(prog))
+            return TickRate(hz=_matching(name, read(prog)), source=name)
         except LookupError:
             continue
         except FaultError as fault:
             raise Unavailable("HZ", Reason.NOT_IN_DUMP, str(fault)) from fault
-    return _configured(prog)
+    return TickRate(hz=_configured(prog), source="CONFIG_HZ")
 
 
 def _tick(prog: Program) -> int:

@@ -60,6 +60,14 @@ class QueueInstance:
     """Packets in the queue."""
     maximum: int | None
     """Packets it may hold."""
+    dropped: int | None
+    """Packets dropped since the queue was full (``queue_dropped``)."""
+    user_dropped: int | None
+    """Packets that did not get into the listener's socket (``queue_user_dropped``)."""
+    copy_mode: int | None
+    """NFQNL_COPY_NONE 0, META 1, PACKET 2."""
+    copy_range: int | None
+    """Bytes of each packet that the listener is given."""
     absent: Absent
 
 
@@ -142,6 +150,10 @@ def _decode_instance(instance: Object) -> QueueInstance:
         peer_port=fields.number("peer_port", instance, "peer_portid", "peer_pid"),
         waiting=fields.number("waiting", instance, "queue_total"),
         maximum=fields.number("maximum", instance, "queue_maxlen"),
+        dropped=fields.number("dropped", instance, "queue_dropped"),
+        user_dropped=fields.number("user_dropped", instance, "queue_user_dropped"),
+        copy_mode=fields.number("copy_mode", instance, "copy_mode"),
+        copy_range=fields.number("copy_range", instance, "copy_range"),
         absent=fields.reasons(),
     )
 

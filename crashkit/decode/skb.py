@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from drgn import Object, TypeKind, sizeof
+from drgn import FaultError, Object, TypeKind, sizeof
 from drgn.helpers.linux.net import netdev_name, skb_shinfo
 
 from crashkit.decode.fields import (
@@ -32,6 +32,9 @@ CTINFO_NAMES = {
 
 NFCT_INFOMASK = 7
 """Bits of ``skb->_nfct`` that hold the ctinfo (include/linux/skbuff.h)."""
+
+LONGEST_BUFFER = 0x10000
+"""Header offsets have 16 bits."""
 
 CHECKSUM_PARTIAL = 3
 """``skb->ip_summed``: the device is to complete the checksum (include/linux/skbuff.h)."""
@@ -73,6 +76,10 @@ class SkBuff:
     users: int | None
     """Reference count, signed."""
     nr_frags: int | None
+    gso_size: int | None
+    """Bytes of payload of each segment the packet is to be cut into; 0: it is not."""
+    gso_segments: int | None
+    """``gso_segs``."""
     frag_list: int | None
     """First ``struct sk_buff *`` of the fragment list; 0 is none."""
     conntrack: int | None
@@ -93,6 +100,10 @@ def decode_skb(skb: Object) -> SkBuff:
     nfct = fields.take("conntrack", lambda: nfct_pointer(skb))
     if nfct is None:
         fields.absent["ctinfo"] = fields.absent["ctinfo_name"] = fields.absent["conntrack"]
+    elif nfct[1] is None:
+        lost = Unavailable("skb->nfctinfo", Reason.NOT_IN_DUMP)
+        fields.absent["ctinfo"] = fields.absent["ctinfo_name"] = lost
+    ctinfo = nfct[1] if nfct else None
     return SkBuff(
         address=address,
         device=fields.number("device", skb, "dev"),
@@ -114,12 +125,18 @@ def decode_skb(skb: Object) -> SkBuff:
         ip_summed=fields.number("ip_summed", skb, "ip_summed"),
         users=fields.take("users", lambda: counter(member(skb, "users"))),
         nr_frags=fields.take("nr_frags", lambda: int(skb_shinfo(skb).nr_frags.value_())),
+        gso_size=fields.take("gso_size", lambda: _shared(skb, "gso_size")),
+        gso_segments=fields.take("gso_segments", lambda: _shared(skb, "gso_segs")),
         frag_list=fields.take("frag_list", lambda: int(skb_shinfo(skb).frag_list.value_())),
         conntrack=None if nfct is None else nfct[0],
-        ctinfo=None if nfct is None else nfct[1],
-        ctinfo_name=None if nfct is None else CTINFO_NAMES.get(nfct[1], f"ctinfo {nfct[1]}"),
+        ctinfo=ctinfo,
+        ctinfo_name=None if ctinfo is None else CTINFO_NAMES.get(ctinfo, f"ctinfo {ctinfo}"),
         absent=fields.reasons(),
     )
+
+
+def _shared(skb: Object, name: str) -> int:
+    return int(member(skb_shinfo(skb), name).value_())
 
 
 def skb_device_name(skb: Object) -> str:
@@ -163,24 +180,33 @@ def header_offset(skb: Object, name: str) -> int:
         offset -= int(skb.head.value_())
     elif offset == (1 << 8 * sizeof(value)) - 1:
         raise Unavailable(name, Reason.NOT_APPLICABLE, "never set")
-    if not 0 <= offset <= data_address(skb, "end") - int(skb.head.value_()):
+    try:
+        room = data_address(skb, "end") - int(skb.head.value_())
+    except FaultError:
+        room = LONGEST_BUFFER  # the dump has not got skb->end
+    if not 0 <= offset <= room:
         raise Unavailable(name, Reason.CORRUPTED, f"offset {offset:#x} is beyond skb->end")
     return offset
 
 
-def nfct_pointer(skb: Object) -> tuple[int, int]:
+def nfct_pointer(skb: Object) -> tuple[int, int | None]:
     """Split an skb's conntrack reference into pointer and ctinfo.
 
     Since Linux kernel commit a9e419dc7be6 ("netfilter: merge ctinfo into nfct pointer
     storage area") (in v4.11) both are in ``_nfct``; before, in ``nfct`` and ``nfctinfo``.
 
     :param skb: ``struct sk_buff *``
-    :return: address of ``struct nf_conntrack`` (0 is none) and ``enum ip_conntrack_info``
+    :return: address of ``struct nf_conntrack`` (0 is none) and ``enum ip_conntrack_info``,
+        None where only the first is in the dump
     :raises Unavailable: the kernel has no conntrack, or the page is missing
     """
     if has_member(skb, "_nfct"):
         value = int(skb.member_("_nfct").value_())
         return value & ~NFCT_INFOMASK, value & NFCT_INFOMASK
     if has_member(skb, "nfct"):
-        return int(skb.nfct.value_()), int(skb.nfctinfo.value_())
+        address = int(skb.nfct.value_())
+        try:
+            return address, int(skb.nfctinfo.value_())
+        except FaultError:
+            return address, None  # another word of the skb, and the dump has not got it
     raise Unavailable("skb->_nfct", Reason.NOT_APPLICABLE, "kernel without conntrack")

@@ -13,8 +13,8 @@ from drgn.helpers.linux.net import netdev_name
 from crashkit.decode.fields import Absent, Fields, pointer
 from crashkit.decode.ip_headers import Checksum, Ipv4Header
 from crashkit.decode.net_device import is_device_name, is_registered
-from crashkit.decode.packet import Packet, decode_packet
 from crashkit.decode.skb import data_address
+from crashkit.decode.skb_packet import Packet, decode_packet
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address
 
@@ -42,7 +42,10 @@ class SkbValidation:
 
     @property
     def plausible(self) -> bool:
-        """No test fails, the buffer is in order, and the device or the checksum agrees."""
+        """No test fails, the buffer is in order, and the device or the checksum agrees.
+
+        Where the dump lacks the buffer's bounds, device and checksum both agree.
+        """
         tests = (
             self.device_named,
             self.device_registered,
@@ -53,7 +56,9 @@ class SkbValidation:
             self.ip_length,
         )
         strong = self.device_registered is True or self.ip_checksum is True
-        return False not in tests and self.buffer_ordered is True and strong
+        if self.buffer_ordered is None:
+            strong = self.device_named is True and self.ip_checksum is True
+        return False not in tests and strong
 
 
 def validate_skb(skb: Object) -> SkbValidation:

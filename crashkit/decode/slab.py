@@ -5,16 +5,18 @@ A cache is identified by its address: SLUB merges caches, so a name is only a hi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drgn import Object, Program, cast, container_of
 from drgn.helpers import ValidationError
+from drgn.helpers.linux.cpumask import for_each_online_cpu, for_each_possible_cpu
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 from drgn.helpers.linux.slab import SlabObjectInfo, slab_object_info
 
 from crashkit.decode.fields import Absent, Fields, has_member, naming, pointer, text_at
+from crashkit.decode.slab_free import MAX_CPUS, free_on_cpus
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import IMPOSSIBLE, bounded, is_kernel_address
 
@@ -101,7 +103,41 @@ def _allocator(what: str) -> Iterator[None]:
 def _allocated(found: SlabObjectInfo) -> bool:
     if found.allocated is None:
         raise Unavailable("allocated", Reason.NOT_IN_DUMP, "a free list cannot be followed")
-    return found.allocated
+    return found.allocated and not _is_kept_by_stopped_cpu(found)
+
+
+def is_allocated(found: SlabObjectInfo) -> bool | None:
+    """Whether an object that drgn found is allocated; None where the lists do not tell."""
+    try:
+        return _allocated(found)
+    except Unavailable:
+        return None
+
+
+def _is_kept_by_stopped_cpu(found: SlabObjectInfo) -> bool:
+    # drgn asks the online CPUs what they keep; those that a panic stopped are offline.
+    cache = found.slab_cache
+    prog = cache.prog_
+    with _allocator("free lists of CPUs"):
+        online = set(bounded(for_each_online_cpu(prog), MAX_CPUS, "online CPUs"))
+        possible = bounded(for_each_possible_cpu(prog), MAX_CPUS, "possible CPUs")
+        if all(cpu in online for cpu in possible):
+            return False
+    key = ("crashkit.kept", cache.value_())
+    kept: set[int] | None = prog.cache.get(key)
+    if kept is None:
+        # Two addresses are of one slab where drgn finds them in one.
+        kept = prog.cache[key] = set(free_on_cpus(cache, _in_one_slab(prog)))
+    return found.address in kept
+
+
+def _in_one_slab(prog: Program) -> Callable[[int, int], bool]:
+    def same(left: int, right: int) -> bool:
+        with _allocator("slab object"):
+            one, other = slab_object_info(prog, left), slab_object_info(prog, right)
+        return one is not None and other is not None and one.slab == other.slab
+
+    return same
 
 
 def _object_size(cache: Object) -> int:

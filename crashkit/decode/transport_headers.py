@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -40,6 +41,8 @@ class TcpHeader:
     flags: tuple[str, ...]
     window: int
     check: int
+    options: tuple[str, ...] = ()
+    """Those that matter to a connection, as tcpdump names them; ``cut`` where the bytes end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ HEADER_BYTES = {UDP: 8, TCP: 20, ICMP: 8, ICMPV6: 8, SCTP: 4, DCCP: 4, UDPLITE: 
 def parse_transport(protocol: int, data: bytes) -> TransportHeader:
     """Parse the header of an IP protocol.
 
-    :param data: at least ``HEADER_BYTES[protocol]`` bytes
+    :param data: at least ``HEADER_BYTES[protocol]`` bytes; of TCP, the options as well
     :raises Unavailable: reason ``unsupported`` for another protocol
     """
     if protocol == UDP:
@@ -102,7 +105,41 @@ def _parse_tcp(data: bytes) -> TcpHeader:
         flags=tuple(name for bit, name in enumerate(_TCP_FLAGS) if flags >> bit & 1),
         window=window,
         check=check,
+        options=tuple(_tcp_options(data[20 : (offset >> 4) * 4], (offset >> 4) * 4 - 20)),
     )
+
+
+_END, _NOP = 0, 1
+_OPTIONS = {  # RFC 9293, 7323, 2018, 8684: kind to name, format of the value, its length
+    2: ("mss {}", ">H", 2),
+    3: ("wscale {}", ">B", 1),
+    4: ("sackOK", "", 0),
+    8: ("TS val {} ecr {}", ">II", 8),
+}
+_OPTION_NAMES = {5: "sack", 19: "md5", 29: "tcp-ao", 30: "mptcp", 34: "fast-open"}
+
+
+def _tcp_options(data: bytes, wanted: int) -> Iterator[str]:
+    at = 0
+    while at < len(data) and data[at] != _END:
+        if data[at] == _NOP:
+            at += 1
+            continue
+        size = data[at + 1] if at + 1 < len(data) else 0
+        if size < 2 or at + size > len(data):
+            yield "cut"
+            return
+        yield _tcp_option(data[at], data[at + 2 : at + size])
+        at += size
+    if len(data) < wanted:
+        yield "cut"
+
+
+def _tcp_option(kind: int, value: bytes) -> str:
+    text, layout, size = _OPTIONS.get(kind, ("", "", -1))
+    if len(value) == size:
+        return text.format(*struct.unpack(layout, value))
+    return _OPTION_NAMES.get(kind, f"option {kind}")
 
 
 def _parse_icmp(protocol: int, data: bytes) -> IcmpHeader:
@@ -117,18 +154,32 @@ def _parse_icmp(protocol: int, data: bytes) -> IcmpHeader:
     )
 
 
-def verify_transport(ip: IpHeader, segment: bytes) -> Checksum:
+_CHECK_AT = {UDP: 6, TCP: 16, ICMP: 2, ICMPV6: 2}
+
+
+def verify_transport(ip: IpHeader, segment: bytes, length: int | None = None) -> Checksum:
     """Verify the checksum of a whole UDP, TCP or ICMP segment.
 
+    A field that holds the sum of the pseudo-header alone was never completed, as of packets
+    that did not leave the machine; that is PARTIAL whatever became of ``ip_summed``.
+
     :param segment: all bytes after the IP headers, as many as the IP header says
+    :param length: bytes of the segment where ``segment`` only has its sum
     :raises Unavailable: reason ``unsupported`` for a protocol not verified here
     """
-    if ip.protocol not in (UDP, TCP, ICMP, ICMPV6):
+    if ip.protocol not in _CHECK_AT:
         raise Unavailable("transport checksum", Reason.UNSUPPORTED, f"IP protocol {ip.protocol}")
-    if ip.protocol == UDP and segment[6:8] == b"\0\0":
+    at = _CHECK_AT[ip.protocol]
+    field = segment[at : at + 2]
+    if ip.protocol == UDP and field == b"\0\0":
         return Checksum.ZERO
-    covered = segment if ip.protocol == ICMP else _pseudo_header(ip, len(segment)) + segment
-    return Checksum.VALID if ones_complement_sum(covered) == 0xFFFF else Checksum.WRONG
+    if ip.protocol == ICMP:
+        return Checksum.VALID if ones_complement_sum(segment) == 0xFFFF else Checksum.WRONG
+    pseudo = _pseudo_header(ip, len(segment) if length is None else length)
+    if ones_complement_sum(pseudo + segment) == 0xFFFF:
+        return Checksum.VALID
+    begun = int.from_bytes(field, "big") == ones_complement_sum(pseudo)
+    return Checksum.PARTIAL if begun else Checksum.WRONG
 
 
 def _pseudo_header(ip: IpHeader, length: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drgn import Object
 
-from crashkit.decode.packet import Packet
+from crashkit.decode.skb_packet import Packet
 from crashkit.value import Certainty, Origin, Reread, Value
 
 

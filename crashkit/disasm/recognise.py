@@ -27,6 +27,10 @@ _INDIRECT = re.compile(
 _RETURN = re.compile(
     r"(?:__x86|srso|srso_alias|retbleed|call_depth|its)_return_thunk$"
 )  # arch/x86/lib/retpoline.S
+_SEALED = bytes.fromhex("66 0f 1f 00")
+"""What the kernel writes over an ``endbr64`` that nothing jumps to (gen_endbr_poison(),
+arch/x86/include/asm/ibt.h)."""
+
 _TRACER = frozenset({"__fentry__", "mcount", "ftrace_caller", "ftrace_regs_caller"})
 
 _SIZES = (1, 2, 4, 8, "nocheck_1", "nocheck_2", "nocheck_4", "nocheck_8")
@@ -57,15 +61,16 @@ def recognise(
 ) -> list[Instruction]:
     """Give thunks, tracer calls and warnings the flow they stand for.
 
-    :param entry: address of the function's first instruction; a call there (or after an
-        ``endbr64`` there) is the function tracer's whatever its target
+    :param entry: address of the function's first instruction; a call there, or after the
+        ``endbr64`` there or what the kernel put in its place, is the function tracer's if it
+        leads to no function that has a name
     """
     tracer_places = _tracer_places(instructions, entry)
     result = []
     for instruction in instructions:
         if instruction.flow is Flow.NEXT:
             result.append(instruction)
-        elif instruction.flow is Flow.CALL and instruction.address in tracer_places:
+        elif instruction.address in tracer_places and _is_tracers(instruction, name_at):
             result.append(_as_nothing(instruction))
         elif instruction.target is not None and name_at is not None:
             result.append(_through_name(instruction, name_at(instruction.target)))
@@ -85,9 +90,18 @@ def _tracer_places(instructions: Sequence[Instruction], entry: int | None) -> se
         return set()
     places = {entry}
     for instruction in instructions[:1]:
-        if instruction.address == entry and instruction.operation == "endbr64":
+        is_endbr = instruction.operation == "endbr64" or instruction.data == _SEALED
+        if instruction.address == entry and is_endbr:
             places.add(instruction.end)
     return places
+
+
+def _is_tracers(instruction: Instruction, name_at: NameAt | None) -> bool:
+    # A function that is not traced may begin with a call as well, of a function with a name.
+    if instruction.flow is not Flow.CALL or instruction.target is None:
+        return False
+    name = name_at(instruction.target) if name_at is not None else None
+    return name is None or name in _TRACER or name.startswith(("ftrace_", "bpf_trampoline"))
 
 
 def _through_name(instruction: Instruction, name: str | None) -> Instruction:

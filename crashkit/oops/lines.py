@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 
 MAX_TEXT = 64 << 20
 """Characters of a log that are looked at; the last ones, where a crash is reported."""
@@ -36,7 +37,7 @@ class LogText:
     """A kernel log whose lines are cut out and stripped only when asked for."""
 
     def __init__(self, text: str) -> None:
-        self.text = text[-MAX_TEXT:]
+        self.text = unfolded(text[-MAX_TEXT:])
         self._starts = [0, *(found.end() for found in re.finditer("\n", self.text))]
 
     def __len__(self) -> int:
@@ -55,6 +56,32 @@ class LogText:
     def lines(self, start: int, end: int) -> list[LogLine]:
         """Give lines ``start`` to ``end``, the last not included."""
         return [self.line(number) for number in range(max(0, start), min(end, len(self)))]
+
+
+_STAMP = re.compile(r"\[ {0,6}\d{1,9}\.\d{6}\] ")
+_NUMBERS = re.compile(r"(?:\d{1,5} ){2,}$")
+_FEW = 3
+
+
+def unfolded(text: str) -> str:
+    """Give the lines of a log back that somebody pasted into one.
+
+    A line longer than any the kernel prints that has several time stamps is cut before each;
+    the line numbers of a listing, which such pastes begin with, are dropped.
+    """
+    if len(text) <= MAX_LINE:
+        pieces = [text] if text.count("\n") < _FEW else []
+    else:
+        pieces = [line for line in text.split("\n") if len(line) > MAX_LINE]
+    for line in pieces:
+        stamps = [found.start() for found in _STAMP.finditer(line)]
+        if len(stamps) < _FEW:
+            continue
+        head = line[: stamps[0]]
+        kept = [] if _NUMBERS.fullmatch(head) or not head.strip() else [head.rstrip()]
+        parts = [line[start:end] for start, end in pairwise([*stamps, len(line)])]
+        text = text.replace(line, "\n".join([*kept, *(part.rstrip() for part in parts)]))
+    return text
 
 
 def strip_prefix(line: str) -> LogLine:

@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,10 @@ class Recipe:
     """What led to the states, told with this dump's values."""
     to_settle: Callable[[Crash, Sequence[Check]], Sequence[str]] | None = None
     """What would turn an inconclusive verdict into another."""
+    classes: Callable[[Crash, Sequence[Check]], Sequence[str]] | None = None
+    """Which of META.classes this crash is; without it, all of them."""
+    advice: Callable[[Crash, Sequence[Check]], Sequence[str]] | None = None
+    """What to do today about this crash, in clauses; without it, META.advice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +86,14 @@ def _installed() -> Iterator[Path]:
         yield from (Path(place) for place in (spec and spec.submodule_search_locations) or ())
 
 
-def read_sources(directories: Sequence[Path]) -> tuple[list[Source], list[RecipeError]]:
+def read_sources(
+    directories: Sequence[Path], *, trusted: Path | None = None
+) -> tuple[list[Source], list[RecipeError]]:
     """Read every recipe file below the directories without running any.
 
     A second recipe of one id is an error; the first one found stays.
+
+    :param trusted: a directory whose files may be run to learn their META
     """
     sources: dict[str, Source] = {}
     errors: list[RecipeError] = []
@@ -93,8 +102,10 @@ def read_sources(directories: Sequence[Path]) -> tuple[list[Source], list[Recipe
             errors.append(RecipeError(f"recipes: {directory} is not a directory"))
             continue
         for path in _recipe_files(directory):
+            name = str(path.relative_to(directory))
+            source = _known_good(path, name) if directory == trusted else None
             try:
-                source = read_source(path, str(path.relative_to(directory)))
+                source = source or read_source(path, name)
             except RecipeError as error:
                 errors.append(error)
                 continue
@@ -121,7 +132,7 @@ def _recipe_files(directory: Path) -> list[Path]:
 
 def load_recipes(extra: Sequence[Path] = ()) -> Recipes:
     """Load all recipes; what is wrong with one does not keep the others from loading."""
-    sources, errors = read_sources(recipe_directories(extra))
+    sources, errors = read_sources(recipe_directories(extra), trusted=own_directory())
     recipes = []
     for source in sources:
         try:
@@ -129,6 +140,24 @@ def load_recipes(extra: Sequence[Path] = ()) -> Recipes:
         except RecipeError as error:
             errors.append(error)
     return Recipes(recipes=tuple(recipes), errors=tuple(errors))
+
+
+def _known_good(path: Path, name: str) -> Source | None:
+    # crashkit's own recipes are read strictly by the tests. To parse them in each run would
+    # take longer than to run them, so their bytecode and their own META are taken.
+    module_name = "crashkit_recipe_" + path.stem
+    module = types.ModuleType(module_name)
+    try:
+        code = SourceFileLoader(module_name, str(path)).get_code(module_name)
+        if code is None:
+            return None
+        exec(code, module.__dict__)  # noqa: S102 - our own file
+    except Exception:  # noqa: BLE001 - reading it strictly says what is wrong
+        return None
+    meta, doc = module.__dict__.get("META"), module.__doc__
+    if not isinstance(meta, Meta) or not doc:
+        return None
+    return Source(path=path, name=name, code=code, doc=doc, meta=meta)
 
 
 def find_source(recipe_id: str, extra: Sequence[Path] = ()) -> Source:
@@ -159,12 +188,12 @@ def load(source: Source) -> Recipe:
     module.__file__ = str(source.path)
     sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
-        exec(compile(source.tree, str(source.path), "exec"), module.__dict__)  # noqa: S102 - a recipe is code
+        exec(source.code, module.__dict__)  # noqa: S102 - a recipe is code
     except Exception as bug:  # a recipe is anybody's code: its bug, named, stops no other recipe
         raise RecipeError(f"recipe {where(source, bug)}: {describe(bug)}") from bug
     parts: dict[str, Any] = {
         name: getattr(module, name, None)
-        for name in ("applies", "checks", "fix", "history", "to_settle")
+        for name in ("applies", "checks", "fix", "history", "to_settle", "classes", "advice")
     }
     return Recipe(meta=source.meta, source=source, **parts)
 

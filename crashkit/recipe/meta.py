@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from types import CodeType
 
 from crashkit.errors import RecipeError
 from crashkit.finding import Fix
@@ -47,7 +48,8 @@ class Source:
     path: Path
     name: str
     """The path below its recipe directory, as messages name it."""
-    tree: ast.Module = field(repr=False)
+    code: CodeType = field(repr=False)
+    """Compiled, not run."""
     doc: str
     meta: Meta
 
@@ -77,7 +79,15 @@ def read_source(path: Path, name: str) -> Source:
     for function in ("applies", "checks"):
         if function not in defined:
             raise RecipeError(f"recipe {name}: no function {function}(crash); add it")
-    return Source(path=path, name=name, tree=tree, doc=doc, meta=meta)
+    return Source(path=path, name=name, code=_compiled(tree, path, name), doc=doc, meta=meta)
+
+
+def _compiled(tree: ast.Module, path: Path, name: str) -> CodeType:
+    try:
+        return compile(tree, str(path), "exec")
+    except (SyntaxError, ValueError, RecursionError) as wrong:
+        line = getattr(wrong, "lineno", None) or 1
+        raise RecipeError(f"recipe {name}:{line}: {wrong}; correct the file") from wrong
 
 
 def _read_text(path: Path, name: str) -> str:

@@ -109,6 +109,8 @@ def _finding(run: _Run) -> Finding:
     fix = _fix(run)
     history = _texts(run, run.recipe.history, meta.history)
     verdict = _verdict(run, checks)
+    classes = _classes(run, checks)
+    advice = _advice(run, checks)
     to_settle: tuple[str, ...] = ()
     if verdict is Verdict.INCONCLUSIVE:
         to_settle = _to_settle(run, checks)
@@ -119,14 +121,29 @@ def _finding(run: _Run) -> Finding:
         verdict=verdict,
         claim=meta.claim,
         checks=checks,
-        classes=meta.classes,
+        classes=() if verdict is Verdict.REFUTED else classes,
         history=() if verdict is Verdict.REFUTED else history,
         told_apart_from=meta.told_apart_from,
         fix=fix,
-        advice=meta.advice,
+        advice=advice,
         to_settle=to_settle,
         error=run.error,
     )
+
+
+def _advice(run: _Run, checks: Sequence[Check]) -> str | None:
+    tell = run.recipe.advice
+    if tell is None:
+        return run.recipe.meta.advice
+    clauses = _texts(run, lambda crash: tell(crash, checks), ())
+    return "; ".join(clauses) or run.recipe.meta.advice
+
+
+def _classes(run: _Run, checks: Sequence[Check]) -> tuple[str, ...]:
+    tell = run.recipe.classes
+    if tell is None:
+        return run.recipe.meta.classes
+    return _texts(run, lambda crash: tell(crash, checks), ())
 
 
 def _verdict(run: _Run, checks: Sequence[Check]) -> Verdict:

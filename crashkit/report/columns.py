@@ -60,14 +60,20 @@ def with_commands(left: str, commands: list[str], indent: int = 5) -> list[str]:
 
 
 def flowed(label: str, items: Iterable[str], indent: int) -> list[str]:
-    """Set items side by side, three spaces apart, as many on a line as fit; none is broken."""
+    """Set items side by side, three spaces apart, as many on a line as fit.
+
+    Only an item longer than a line is broken.
+    """
     lines = [label.ljust(indent)]
     for item in items:
         gap = "" if len(lines[-1]) <= indent else "   "
         if gap and len(lines[-1]) + len(gap) + len(item) > WIDTH:
             lines.append(" " * indent)
             gap = ""
-        lines[-1] += gap + item
+        if len(lines[-1]) + len(item) > WIDTH:
+            lines[-1:] = wrap(item, WIDTH, " " * (indent + 2), lines[-1])
+        else:
+            lines[-1] += gap + item
     return [line.rstrip() for line in lines]
 
 

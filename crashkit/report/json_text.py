@@ -24,6 +24,16 @@ def bt_schema() -> dict[str, Any]:
     return {**_schema("bt_schema.json"), "$defs": report_schema()["$defs"]}
 
 
+def conncount_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``crashkit.conncount/1``; its parts are those of the report."""
+    return {**_schema("conncount_schema.json"), "$defs": report_schema()["$defs"]}
+
+
+def conntrack_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``crashkit.conntrack/1``; its parts are those of the report."""
+    return {**_schema("conntrack_schema.json"), "$defs": report_schema()["$defs"]}
+
+
 def _schema(name: str) -> dict[str, Any]:
     text = resources.files("crashkit.report").joinpath(name).read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)

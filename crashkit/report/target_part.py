@@ -43,7 +43,7 @@ def build_target(crash: Crash) -> Json:
 
 
 def _cpus(banner: Banner | None, noted: int | None) -> int | None:
-    return banner.cpus if banner and banner.cpus is not None else noted
+    return banner.cpus if banner else noted
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -43,8 +43,9 @@ def _refuted(document: Json) -> list[str]:
 
 def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[str]]:
     first, *others = leading
-    head = [*what(document, first), *match_line(first), *fix_lines(first)]
-    head += [line for finding in others for line in match_line(finding)]
+    text = document["target"]["format"] == "text"
+    head = [*what(document, first), *match_line(first, from_text=text), *fix_lines(first)]
+    head += [line for finding in others for line in match_line(finding, from_text=text)]
     blocks = [head + _refuted(document), banner(document)]
     if document["fault"]:
         blocks.append(fault_block(document["fault"]))
@@ -53,7 +54,7 @@ def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[s
             blocks.append(["REGISTERS (as the kernel printed them)", *rows])
     blocks += [evidence_block(first, verbose), history_block(first)]
     for finding in others:
-        heading = match_line(finding)
+        heading = match_line(finding, from_text=text)
         blocks += [[*heading, *fix_lines(finding), *evidence_block(finding, verbose)]]
     blocks.append([*stack_block(document, verbose), *packet_block(document)])
     settle = [f"{finding['recipe']}: " * (len(leading) > 1) + entry

@@ -16,6 +16,9 @@ _TAINTS = {  # kernel/panic.c: taint_flags
     "T": "struct randomization", "N": "test", "J": "fwctl",
 }  # fmt: skip
 
+# RHEL's own use of letters ("T" since el6, kernel/panic.c of its kernels).
+_RHEL = {"T": "RHEL: technology preview"}
+
 
 def banner(document: Json) -> list[str]:
     """The full banner of report A."""
@@ -33,7 +36,7 @@ def banner(document: Json) -> list[str]:
     ]
     if target["version"]:
         lines.append(f"    VERSION: {target['version']}")
-    if taint := taint_words(target["taint"]):
+    if taint := taint_words(target["taint"], target["release"]):
         lines += wrap(taint, WIDTH, " " * 13, "      TAINT: ")
     if panic["message"]:
         lines += wrap(f'"{panic["message"]}"', WIDTH, " " * 13, "      PANIC: ")
@@ -43,7 +46,7 @@ def banner(document: Json) -> list[str]:
 def short_banner(document: Json) -> list[str]:
     """The two lines of report B."""
     target = document["target"]
-    taint = taint_words(target["taint"])
+    taint = taint_words(target["taint"], target["release"])
     first = _row(
         ("RELEASE", _known(target["release"])),
         ("UPTIME", uptime(target["uptime_s"])),
@@ -113,9 +116,10 @@ def uptime(seconds: float | None) -> str:
     return f"{days} day{'s' if days != 1 else ''}, {clock}"
 
 
-def taint_words(letters: list[str] | None) -> str:
-    """Explain taint letters; empty where there are none."""
+def taint_words(letters: list[str] | None, release: str | None = None) -> str:
+    """Explain taint letters as the distribution of ``release`` means them; empty: none."""
     if letters is None:
         return "unknown"
-    words = ", ".join(_TAINTS.get(letter, f"{letter}: ?") for letter in letters)
+    meaning = _TAINTS | (_RHEL if release and ".el" in release else {})
+    words = ", ".join(meaning.get(letter, f"{letter}: ?") for letter in letters)
     return f"{' '.join(letters)} ({words})" if letters else ""

@@ -75,6 +75,10 @@ def _doing(document: Json) -> str:
     packet = next((o["facts"] for o in document["objects"] if o["kind"] == "packet"), None)
     protocol = protocol_name(packet).upper() if packet else ""
     named = f"a {protocol} packet" if protocol.isalpha() else "a packet"
+    hook = next((o["facts"] for o in document["objects"] if o["kind"] == "nf_hook"), None)
+    if hook is not None:
+        unsure = "" if hook["certainty"] == "proved" else "~"
+        named += f" at {hook['hook']}{unsure}"
     for names, words in _DOING:
         if functions.intersection(names):
             return words.format(packet=named)
@@ -134,15 +138,22 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def match_line(finding: Json) -> list[str]:
-    """Name a recipe, its counts and its verdict."""
+def match_line(finding: Json, *, from_text: bool = False) -> list[str]:
+    """Name a recipe, its counts and its verdict.
+
+    :param from_text: there is no dump, only the kernel's words
+    """
     verdict = finding["verdict"].upper()
     if finding["error"]:
         words = f"the recipe has an error: {finding['error']}: {verdict}"
     elif finding["verdict"] == "refuted":
         words = f"{_refuting(finding)}: {verdict}"
+    elif from_text:
+        words = f"consistent with the text, which cannot confirm it: {verdict}"
     else:
         words = f"{_counts(finding['required'])}: {verdict}"
+        if finding["classes"]:
+            words += f": {', '.join(finding['classes'])}"
     lines = wrap(f"{finding['recipe']}   {words}", WIDTH, " " * 7, "MATCH  ")
     if finding["verdict"] == "inconclusive":
         lines += wrap(f"would mean: {finding['claim']}", WIDTH, " " * 7)

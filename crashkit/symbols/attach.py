@@ -61,6 +61,9 @@ def attach(prog: Program, wanted: Wanted) -> Attached:
     if vmlinux is not None:
         attached.level = "dwarf"
         attached.files.append(DebugFile(module="vmlinux", status="found", path=str(vmlinux)))
+        attached.problems.clear()  # without kallsyms: the file has the names
+        if names.text is None:
+            _note_text(prog, names)
         _attach_modules(prog, names, attached, wanted)
         return attached
     if names.find_symbols is None:
@@ -125,6 +128,10 @@ def _load_kallsyms(prog: Program, names: Names, attached: Attached) -> None:
         names.find_symbols = kallsyms.load_vmlinux(prog)
     except Unavailable as missing:
         attached.problems.append(str(missing))
+    _note_text(prog, names)
+
+
+def _note_text(prog: Program, names: Names) -> None:
     names.at.clear()
     start, end = find_symbol(prog, "_stext"), find_symbol(prog, "_end")
     if start is not None and end is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from drgn import FaultError, Object, Program, Symbol, SymbolIndex
+from drgn import FaultError, MissingDebugInfoError, Object, Program, Symbol, SymbolIndex
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms, module_kallsyms
 
 from crashkit.errors import Reason, Unavailable
@@ -29,7 +29,7 @@ def load_vmlinux(prog: Program) -> SymbolFinder:
         index = load_vmlinux_kallsyms(prog)
     except FaultError as fault:
         raise Unavailable("kallsyms", Reason.NOT_IN_DUMP, str(fault)) from fault
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, MissingDebugInfoError) as error:
         detail = f"VMCOREINFO does not describe them: {error}"
         raise Unavailable("kallsyms", Reason.NO_DEBUGINFO, detail) from error
     return _guarded(index)

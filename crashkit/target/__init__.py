@@ -9,8 +9,18 @@ from __future__ import annotations
 from crashkit.target.facts import Target
 from crashkit.target.foreign import is_symbol_file
 from crashkit.target.identification import identify
+from crashkit.target.notes import NotedRegisters
 from crashkit.target.opening import open_program
-from crashkit.target.places import find_log
+from crashkit.target.places import find_log, read_text
 from crashkit.target.vmcoreinfo import VmcoreInfo
 
-__all__ = ["Target", "VmcoreInfo", "find_log", "identify", "is_symbol_file", "open_program"]
+__all__ = [
+    "NotedRegisters",
+    "Target",
+    "VmcoreInfo",
+    "find_log",
+    "identify",
+    "is_symbol_file",
+    "open_program",
+    "read_text",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from crashkit.target.notes import NotedRegisters
 from crashkit.target.vmcoreinfo import VmcoreInfo
 
 
@@ -41,5 +42,7 @@ class Target:
     """``utsname.machine`` of a kdump header, escaped."""
     cpus: int | None = None
     """Number of CPUs whose registers (NT_PRSTATUS notes) are in the dump."""
+    registers: tuple[NotedRegisters, ...] = ()
+    """What the NT_PRSTATUS notes say, in their order."""
     warnings: tuple[str, ...] = ()
     """Sentences for the person who reads the report."""

@@ -74,6 +74,7 @@ def _elf_target(source: Source, flat: flattened.FlattenedSource | None) -> Targe
         missing_bytes=missing,
         vmcoreinfo=info,
         cpus=dump.notes.cpus or None,
+        registers=dump.notes.registers,
         warnings=(*info.warnings, *_elf_warnings(dump, truncated, missing, flat)),
     )
 
@@ -152,6 +153,7 @@ def _kdump_target(source: Source, flat: flattened.FlattenedSource | None) -> Tar
         version=header.version or None,
         machine=header.machine or None,
         cpus=notes.cpus or None,
+        registers=notes.registers,
         warnings=(*info.warnings, *_kdump_warnings(header, table, info, truncated, missing)),
     )
 

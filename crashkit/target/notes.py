@@ -27,6 +27,27 @@ _PR_FNAME = slice(40, 56)
 
 _HEADER = struct.Struct("<III")
 
+# struct elf_prstatus of x86-64 (include/linux/elfcore.h): pr_pid, and pr_reg, which has the
+# order of struct user_regs_struct (arch/x86/include/asm/user_64.h).
+_PR_PID = struct.Struct("<i")
+_PR_PID_AT, _PR_REG_AT = 32, 112
+_PR_REG = struct.Struct("<21Q")
+_REGISTERS = (
+    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx",
+    "rsi", "rdi", "orig_rax", "rip", "cs", "rflags", "rsp", "ss",
+)  # fmt: skip
+MAX_NOTED = 8192
+"""More CPUs than x86-64 supports (NR_CPUS_RANGE_END)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotedRegisters:
+    """What one NT_PRSTATUS note says of a CPU."""
+
+    pid: int
+    registers: dict[str, int]
+    """By full name, as of the moment the CPU stopped."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Notes:
@@ -34,6 +55,8 @@ class Notes:
 
     cpus: int = 0
     """Number of NT_PRSTATUS notes."""
+    registers: tuple[NotedRegisters, ...] = ()
+    """What they say, in their order; those too short to hold registers left out."""
     vmcoreinfo: bytes | None = None
     """Contents of the VMCOREINFO note."""
     from_qemu: bool = False
@@ -68,6 +91,7 @@ def for_each_note(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
 def read_notes(data: bytes) -> Notes:
     """Sum up a note segment (at most ``MAX_BYTES`` of it)."""
     cpus = 0
+    registers: list[NotedRegisters] = []
     owners = set()
     vmcoreinfo = command = None
     user_process = False
@@ -77,18 +101,27 @@ def read_notes(data: bytes) -> Notes:
             vmcoreinfo = contents
         elif owner == b"CORE" and kind == NT_PRSTATUS:
             cpus += 1
+            if len(contents) >= _PR_REG_AT + _PR_REG.size and cpus <= MAX_NOTED:
+                registers.append(_noted(contents))
         elif owner == b"CORE" and kind == NT_PRPSINFO:
             command = escape(contents[_PR_FNAME].split(b"\0", 1)[0]) or None
         elif owner == b"CORE" and kind in _USER_NOTES:
             user_process = True
     return Notes(
         cpus=cpus,
+        registers=tuple(registers),
         vmcoreinfo=vmcoreinfo,
         from_qemu=b"QEMU" in owners,
         from_xen=b"Xen" in owners,
         user_process=user_process,
         command=command,
     )
+
+
+def _noted(contents: bytes) -> NotedRegisters:
+    values = _PR_REG.unpack_from(contents, _PR_REG_AT)
+    (pid,) = _PR_PID.unpack_from(contents, _PR_PID_AT)
+    return NotedRegisters(pid=pid, registers=dict(zip(_REGISTERS, values, strict=True)))
 
 
 def _aligned(size: int) -> int:

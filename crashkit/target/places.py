@@ -149,6 +149,21 @@ def find_log(dump: Path) -> Path | None:
     return logs[0] if len(logs) == 1 else None
 
 
+MAX_TEXT = 256 << 20
+"""Bytes of a log that are read, the last ones: a crash is at its end."""
+
+
+def read_text(path: str | Path) -> str:
+    """Read a kernel log, its end if it is too long.
+
+    :raises TargetError: it cannot be opened
+    """
+    with open_file(Path(path)) as file:
+        start = max(0, file.size - MAX_TEXT)
+        data = file.read(start, file.size - start)
+    return data.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+
+
 def _entries(directory: Path) -> tuple[list[Path], list[Path]]:
     try:
         entries = sorted(islice(directory.iterdir(), _MAX_ENTRIES))

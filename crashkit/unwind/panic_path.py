@@ -12,9 +12,13 @@ from drgn import FaultError, Object, Program
 
 from crashkit.errors import Unavailable
 from crashkit.memory import read_u64
-from crashkit.symbols.lookup import find_symbol, symbol_at
+from crashkit.symbols.lookup import SymbolAt, find_symbol, symbol_at
 from crashkit.unwind.bridge import calls
+from crashkit.unwind.frame_pointers import FramePointerRules
+from crashkit.unwind.frames import RegisterValue
+from crashkit.unwind.rules import unwind_rules
 from crashkit.unwind.walk import Context, Recover, Walk, walk
+from crashkit.value import Certainty, Origin
 
 _INNERMOST, _CALLER = "machine_kexec", "__crash_kexec"
 
@@ -47,6 +51,8 @@ def walk_from_kexec(
     caller = find_symbol(prog, _CALLER)
     if callee is None or caller is None:
         return []
+    if isinstance(unwind_rules(prog), FramePointerRules):
+        return _walk_by_frame_pointers(prog, callee, low, high, recover)
     walks = []
     for slot in range(low, high - 7, 8):
         try:
@@ -60,6 +66,30 @@ def walk_from_kexec(
         inner = _inside(prog, low, slot)
         if inner is not None:
             walks.append(walk(prog, inner, recover=recover))
+    return walks
+
+
+def _walk_by_frame_pointers(
+    prog: Program, innermost: SymbolAt, low: int, high: int, recover: Recover | None
+) -> list[Walk]:
+    # Each return address into machine_kexec whose callee pushed a frame pointer of this stack.
+    walks = []
+    for slot in range(low + 8, high - 7, 8):
+        try:
+            word, pushed = read_u64(prog, slot), read_u64(prog, slot - 8)
+        except Unavailable:
+            continue
+        is_inside = innermost.address < word <= innermost.address + innermost.size
+        if not is_inside or not slot < pushed < high:
+            continue
+        base = RegisterValue(
+            value=pushed, origin=Origin.CFI, certainty=Certainty.INFERRED, slot=slot - 8
+        )
+        start = Context(
+            pc=word, sp=slot + 8, registers={"rbp": base}, interrupted=False, slot=slot,
+            how="frame pointer",
+        )  # fmt: skip
+        walks.append(walk(prog, start, recover=recover))
     return walks
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from drgn import FaultError, Object, Program
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols.lookup import ModuleRange, find_symbol, module_at, names_of
 from crashkit.symbols.orc import Layout, Rule, Table, layout_of, numbered
+from crashkit.unwind.frame_pointers import FramePointerRules
 
 _CACHE_KEY = "crashkit.orc"
+
+
+class Rules(Protocol):
+    """Says how to leave a frame."""
+
+    def find(self, pc: int) -> Rule | None:
+        """Find the rule for the instruction at ``pc``; None where there is none."""
 
 
 class OrcRules:
@@ -86,6 +96,22 @@ class OrcRules:
             return None
         ips, entries = int(arch.orc_unwind_ip), int(arch.orc_unwind)
         return Table(self._prog, layout, ips, entries, count)
+
+
+def unwind_rules(prog: Program) -> Rules:
+    """Return the program's ORC rules; those of frame pointers where the kernel has no ORC.
+
+    :raises Unavailable: whether it has ORC is not known
+    """
+    try:
+        return orc_rules(prog)
+    except Unavailable:
+        # A kernel that has ORC has its tables, whether or not the type is known.
+        if find_symbol(prog, "__start_orc_unwind") is not None:
+            raise
+        if find_symbol(prog, "_stext") is None:
+            raise
+        return FramePointerRules(prog)
 
 
 def orc_rules(prog: Program) -> OrcRules:

@@ -20,7 +20,7 @@ from crashkit.symbols.lookup import SymbolAt, in_kernel_text, symbol_at
 from crashkit.symbols.orc import Base, Kind, Rule
 from crashkit.unwind.bridge import find_caller, may_be_generated
 from crashkit.unwind.frames import Frame, RegisterValue
-from crashkit.unwind.rules import OrcRules, orc_rules
+from crashkit.unwind.rules import OrcRules, Rules, unwind_rules
 from crashkit.value import Certainty, Origin
 
 MAX_FRAMES = 256
@@ -78,7 +78,7 @@ def walk(prog: Program, start: Context, *, recover: Recover | None = None) -> Wa
 
     :raises Unavailable: the kernel's unwind tables cannot be had at all
     """
-    rules = orc_rules(prog)
+    rules = unwind_rules(prog)
     frames: list[Frame] = []
     seen: set[tuple[int, int]] = set()
     context: Context | None = start
@@ -117,7 +117,7 @@ def _ended(end: str, reason: Reason | None, cfa: int | None = None) -> _Step:
 
 def _step(
     prog: Program,
-    rules: OrcRules,
+    rules: Rules,
     context: Context,
     symbol: SymbolAt | None,
     recover: Recover | None,
@@ -130,7 +130,8 @@ def _step(
             return _ended("end of stack", None)
         cfa = _cfa(prog, context, rule)
         if rule.kind is Kind.CALL:
-            return _return(prog, context, rule, cfa, symbol, recover)
+            step = _return(prog, context, rule, cfa, symbol, recover)
+            return step if isinstance(rules, OrcRules) else _by_convention(step)
         return _exception(prog, context, rule, cfa, symbol)
     except Unavailable as missing:
         return _ended(str(missing), missing.reason)
@@ -173,6 +174,16 @@ def _return(
     return _Step(caller=caller, cfa=cfa)
 
 
+def _by_convention(step: _Step) -> _Step:
+    # Frame pointers are a convention that a function may break; ORC is checked by objtool.
+    if step.caller is None:
+        return step
+    registers = dict(step.caller.registers)
+    if "rbp" in registers:
+        registers["rbp"] = replace(registers["rbp"], certainty=Certainty.INFERRED)
+    return replace(step, caller=replace(step.caller, registers=registers, how="frame pointer"))
+
+
 def _saved_bp(prog: Program, context: Context, rule: Rule, cfa: int) -> RegisterValue | None:
     # None: rbp was not saved here, so it still is the caller's.
     if rule.bp_base is Base.PREV_SP:
@@ -208,7 +219,10 @@ def _callee_saved(
                 found[name] = kept if location.certain else _doubted(kept)
         elif location.cfa_offset is not None:
             slot = cfa + location.cfa_offset
-            value = read_u64(prog, slot, f"saved {name}")
+            try:
+                value = read_u64(prog, slot, f"saved {name}")
+            except Unavailable:
+                continue  # the register is then not known, the frames further out still are
             found[name] = RegisterValue(
                 value=value,
                 origin=Origin.SAVED_REGISTER,

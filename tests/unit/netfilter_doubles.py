@@ -32,6 +32,8 @@ def _common(kernel: Kernel) -> None:
         "skb_shared_info",
         64,
         ("nr_frags", "u8", 2),
+        ("gso_size", "u16", 4),
+        ("gso_segs", "u16", 6),
         ("frag_list", "struct sk_buff *", 8),
     )
     kernel.struct("kmem_cache", 64, ("name", "char *", 0), ("object_size", "u32", 8))

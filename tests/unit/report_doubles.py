@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any, NoReturn, cast
+
+from drgn import Program
 
 from crashkit.arguments import Argument, MissingArgument
 from crashkit.crash import (
@@ -96,7 +97,7 @@ class FakeCrash:
 
     @property
     def prog(self) -> object:
-        return unavailable("memory") if self.target.format == "text" else SimpleNamespace()
+        return unavailable("memory") if self.target.format == "text" else Program()
 
     def arguments(self, frame: Frame) -> tuple[tuple[Argument, ...], tuple[MissingArgument, ...]]:
         return self.recovered.get(frame.function or "", ((), ()))

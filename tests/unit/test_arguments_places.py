@@ -190,6 +190,18 @@ def test_registers_on_entry_are_pushed_untouched_or_not_to_be_had() -> None:
     }
 
 
+def test_registers_on_entry_where_the_code_is_not_in_the_dump() -> None:
+    stack = Stacked()
+    stack.put("f", MIDDLE, bytes.fromhex("55 48 89 e5 41 55 53"))  # rbp, r13 and rbx, then a gap
+    function = SymbolAt("f", MIDDLE, 0x40, None)
+    found = recover_entry_registers(stack.kernel.prog, function, MIDDLE + 0x20, False)
+    assert found == {
+        "rbp": EntryLocation(cfa_offset=-16, certain=False),
+        "r13": EntryLocation(cfa_offset=-24, certain=False),
+        "rbx": EntryLocation(cfa_offset=-32, certain=False),
+    }
+
+
 def test_a_spilled_register_is_no_save() -> None:
     # sub $0x10,%rsp; mov %rbx,8(%rsp); xor %ebx,%ebx; nop; add $0x10,%rsp; ret
     found = saved(Stacked(), "48 83 ec 10 48 89 5c 24 08 31 db 90 48 83 c4 10 c3", 11)

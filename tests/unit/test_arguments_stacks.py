@@ -240,7 +240,7 @@ class Few(Crash):
     """A crash with three tasks and nothing that crashed."""
 
     def __init__(self, kernel: Kernel, listed: list[Object]) -> None:
-        target: Target = object()  # type: ignore[assignment]
+        target = Target(path="vmcore", format="elf")
         super().__init__(target, kernel.prog, Attached(level="btf"))
         self.listed = listed
 

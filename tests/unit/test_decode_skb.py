@@ -222,8 +222,9 @@ def test_transport_beyond_the_linear_data() -> None:
     kernel.set(skb, {"tail": 0xAA + 24, "len": 102, "data_len": 78})
     seen = decode_packet(skb)
     assert seen.transport is None
-    assert seen.absent["transport"].reason is Reason.UNSUPPORTED
+    assert seen.absent["transport"].reason is Reason.CORRUPTED  # no fragments hold 78 bytes
     assert seen.source_port is None
+    assert seen.missing_bytes == 0
     kernel.set(skb, {"data_len": 0})
     assert decode_packet(skb).absent["transport"].reason is Reason.CORRUPTED
 

@@ -39,8 +39,30 @@ def info(cache: Object, start: int, allocated: bool | None) -> SlabObjectInfo:
     return SlabObjectInfo(cache, cache, start, allocated)
 
 
+def cpus(monkeypatch: pytest.MonkeyPatch, online: int, *, kept: tuple[int, ...] = ()) -> None:
+    """Two CPUs, so many of them online, and what they keep for themselves."""
+    slab = "crashkit.decode.slab."
+    monkeypatch.setattr(slab + "for_each_online_cpu", lambda _: iter(range(online)))
+    monkeypatch.setattr(slab + "for_each_possible_cpu", lambda _: iter(range(2)))
+    monkeypatch.setattr(slab + "free_on_cpus", lambda _cache, _same: iter(kept))
+
+
+@pytest.mark.parametrize(
+    ("online", "kept", "allocated"),
+    [(2, (STALE,), True), (1, (), True), (1, (STALE,), False), (1, (STALE + 0x140,), True)],
+)
+def test_what_a_stopped_cpu_keeps_is_free(
+    monkeypatch: pytest.MonkeyPatch, online: int, kept: tuple[int, ...], allocated: bool
+) -> None:
+    kernel = modern_kernel()
+    answer(monkeypatch, info(cache_named(kernel, b"nf_conntrack"), STALE, True))
+    cpus(monkeypatch, online, kept=kept)  # drgn has asked the online ones already
+    assert slab_identity(kernel.prog, STALE).allocated is allocated
+
+
 def test_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = modern_kernel()
+    cpus(monkeypatch, 2)
     cache = cache_named(kernel, b"nf_\x1bconn")
     kernel.prog.cache["crashkit.slab_aliases"] = {cache.value_(): ("other",)}
     answer(monkeypatch, info(cache, STALE, True))

@@ -292,6 +292,24 @@ def test_call_at_the_entry_is_the_tracers() -> None:
     assert (first.flow, first.writes) == (Flow.NEXT, frozenset())
 
 
+@pytest.mark.parametrize("before", ["", "f3 0f 1e fa", "66 0f 1f 00"])
+def test_a_call_after_endbr_or_its_seal_is_the_tracers(before: str) -> None:
+    kernel = Kernel()
+    code = bytes.fromhex(before + " e8 00 10 00 00 c3")
+    kernel.put(BASE, code)
+    *_, tracer, _ret = disassemble_function(kernel.prog, BASE, len(code), name_at=lambda _: None)
+    assert (tracer.flow, tracer.writes) == (Flow.NEXT, frozenset())
+    named = disassemble_function(kernel.prog, BASE, len(code), name_at=lambda _: "some_function")
+    assert named[-2].flow is Flow.CALL  # a function that is not traced may begin with a call
+
+
+def test_a_call_after_another_nop_is_a_call() -> None:
+    kernel = Kernel()
+    kernel.put(BASE, bytes.fromhex("0f 1f 40 00 e8 00 10 00 00 c3"))
+    called = disassemble_function(kernel.prog, BASE, 10, name_at=lambda _: None)[1]
+    assert called.flow is Flow.CALL
+
+
 def test_an_instruction_at_the_end_of_the_last_page() -> None:
     kernel = Kernel()
     last = BASE + PAGE - 3

@@ -247,3 +247,34 @@ def test_own_recipes_load() -> None:
     recipes = load_recipes()
     assert recipes.errors == ()
     assert recipes.find("nf-conntrack-clash-stale-ct") is not None
+
+
+@pytest.mark.parametrize(
+    ("written", "classes", "advice"),
+    [
+        ("", ("one", "two"), "from META"),
+        ("def classes(crash, made): return ('two',)", ("two",), "from META"),
+        ("def advice(crash, made): return ('do a', 'do b')", ("one", "two"), "do a; do b"),
+        ("def advice(crash, made): return ()", ("one", "two"), "from META"),
+        ("def classes(crash, made): raise Unavailable('x', Reason.BUDGET)", (), "from META"),
+    ],
+)
+def test_classes_and_advice_may_be_told_of_this_crash(
+    write: Write, written: str, classes: tuple[str, ...], advice: str
+) -> None:
+    meta = 'META = Meta(id="made-up", claim="x", classes=("one", "two"), advice="from META")\n'
+    head = HEADER.replace(HEADER[HEADER.index("META = ") : HEADER.index("VALUE = ")], meta)
+    found = run_recipe(loaded(write(f"{head}{CHECKS}{written}\n")), as_crash(empty()))
+    assert found is not None
+    assert found.error is None
+    assert found.verdict is Verdict.CONFIRMED
+    assert (found.classes, found.advice) == (classes, advice)
+
+
+def test_refuted_crash_is_of_no_class(write: Write) -> None:
+    meta = 'META = Meta(id="made-up", claim="x", classes=("one", "two"))\n'
+    head = HEADER.replace(HEADER[HEADER.index("META = ") : HEADER.index("VALUE = ")], meta)
+    refuting = 'def checks(crash):\n    yield necessary("a", "a holds", no)\n'
+    found = run_recipe(loaded(write(head + refuting)), as_crash(empty()))
+    assert found is not None
+    assert (found.verdict, found.classes) == (Verdict.REFUTED, ())

@@ -271,6 +271,28 @@ def test_callee_saved_registers_follow_where_each_function_keeps_them() -> None:
     assert "rbx" not in outer.registers  # middle was not said to keep it
 
 
+def test_what_only_some_of_the_code_tells_is_inferred() -> None:
+    kernel = chain()
+    kernel.push(SP + 8, 0x5B)
+
+    def recover(function: SymbolAt, _pc: int, _interrupted: bool) -> dict[str, EntryLocation]:
+        if function.name != "inner":
+            return {}
+        return {
+            "r13": EntryLocation(cfa_offset=-16, certain=False),
+            "rbx": EntryLocation(register="rbx", certain=False),
+            "r12": EntryLocation(register="r12"),
+            "r14": EntryLocation(cfa_offset=-0x100000),  # no such page
+        }
+
+    start = Context(pc=TEXT + 5, sp=SP, registers=known(rbx=2, r12=3))
+    _inner, middle, _outer = walk(kernel.program(), start, recover=recover).frames
+    assert middle.registers["r13"].certainty is Certainty.INFERRED
+    assert middle.registers["rbx"].certainty is Certainty.INFERRED
+    assert middle.registers["r12"].certainty is Certainty.PROVED
+    assert "r14" not in middle.registers
+
+
 def test_panic_path_is_found_below_the_fault() -> None:
     kernel = MockKernel()
     machine = kernel.function("machine_kexec", 0x000, orc(16))
