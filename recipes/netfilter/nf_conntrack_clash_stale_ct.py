@@ -180,7 +180,6 @@ class _Scene:
 
     def __init__(self, crash: Crash) -> None:
         self.crash = crash
-        self.prog = crash.prog
 
     @cached_property
     def _stale(self) -> tuple[Object, Origin, Certainty]:
@@ -201,7 +200,7 @@ class _Scene:
             raise Unavailable(what, Reason.AMBIGUOUS, both)
         if passed is not None:
             certainty = passed.certainty
-        return Object(self.prog, "struct nf_conn *", link.value), link.origin, certainty
+        return Object(self.crash.prog, "struct nf_conn *", link.value), link.origin, certainty
 
     def _passed(self, function: str, name: str) -> Argument | None:
         # A proved argument: one read again from memory may be what the clash put there.
@@ -219,7 +218,7 @@ class _Scene:
         for function in _CONFIRM:
             passed = self._passed(function, "skb")
             if passed is not None:
-                skb = Object(self.prog, "struct sk_buff *", passed.value)
+                skb = Object(self.crash.prog, "struct sk_buff *", passed.value)
                 return skb, passed.how, passed.origin, passed.certainty
         only = self.crash.skb()
         how = next(c.found_by for c in self.crash.skbs if c.address == int(only))
@@ -274,7 +273,7 @@ def _net_was_null(scene: _Scene) -> Observation:
         reason = fault.absent.get("null_or_bad", Reason.AMBIGUOUS)
         raise Unavailable(what, reason, fault.why.get("null_or_bad", "what was NULL is unknown"))
     held = fault.registers[fault.bad_register]
-    offset = offset_of(scene.prog.type("struct net"), _EVENT_CB)
+    offset = offset_of(scene.crash.prog.type("struct net"), _EVENT_CB)
     member = Value(
         name=f"offsetof(struct net, {_EVENT_CB})",
         value=offset,
@@ -311,8 +310,9 @@ def _net_was_null(scene: _Scene) -> Observation:
 def _skb_is_valid(scene: _Scene) -> Observation:
     skb = scene.skb()
     tests = validate_skb(skb)
-    made = {"device_named": tests.device_named, "buffer_ordered": tests.buffer_ordered}
-    made |= {"ip_header": tests.ip_header}
+    made = {"device_named": tests.device_named, "ip_header": tests.ip_header}
+    if tests.buffer_ordered is not None or not tests.plausible:
+        made |= {"buffer_ordered": tests.buffer_ordered}
     if scene.packet.ip.version == 4:
         made |= {"ip_checksum": tests.ip_checksum}
     if False not in made.values():
@@ -364,7 +364,7 @@ def _queued(scene: _Scene) -> Observation:
     if frame is not None:
         value = Value(name="frame", value=str(frame.function), origin=Origin.MEMORY)
         return seen(True, value, note=f"frame #{frame.index}")
-    queues = queue_instances(scene.prog, see.net_of(scene.winner()))
+    queues = queue_instances(scene.crash.prog, see.net_of(scene.winner()))
     return seen(bool(queues), Value(name="queues", value=len(queues), origin=Origin.MEMORY))
 
 

@@ -8,12 +8,17 @@ from driver.dumps import METHODS, Method
 from driver.errors import LabError
 from driver.kernels import Kernel, debian_kernel, debuginfo
 from driver.make import Request, make
+from driver.recipes_net import RECIPES_NET
+from driver.recipes_nf import RECIPES_NF
 from driver.scenarios import SCENARIOS
+from growth.scenario import CONNCOUNTS
 from kernel.build import SMALL, small_kernel
 from race.scenario import CLASH
+from table.scenario import TABLES
 from truth.scenario import TRUTHS
 
-ALL = {scenario.name: scenario for scenario in (*SCENARIOS, CLASH, *TRUTHS)}
+ROWS = (*SCENARIOS, *CONNCOUNTS, CLASH, *TABLES, *TRUTHS, *RECIPES_NET, *RECIPES_NF)
+ALL = {scenario.name: scenario for scenario in ROWS}
 DUMPS = {method.name: method for method in METHODS}
 
 

@@ -24,7 +24,11 @@ def read_toml(name: str, file: str) -> dict[str, Any]:
 
 def open_sample(name: str, masked: tuple[int, ...] = ()) -> Crash:
     """Open a sample, with the pages of these addresses taken out of the dump."""
-    crash = open_crash(SAMPLES / name / "vmcore", types="btf")
+    vmlinux = SAMPLES / name / "vmlinux"  # of a reconstructed kernel, which has no BTF
+    if vmlinux.exists():
+        crash = open_crash(SAMPLES / name / "vmcore", symbols=[vmlinux])
+    else:
+        crash = open_crash(SAMPLES / name / "vmcore", types="btf")
     for address in masked:
         mask(crash.prog, address)
     return crash

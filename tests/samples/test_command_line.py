@@ -97,7 +97,7 @@ def test_garbled_vmcoreinfo_cannot_be_opened(tmp_path: Path) -> None:
     ("words", "code", "says"),
     [
         (("triage", "/nonexistent/vmcore"), 3, "does not exist"),
-        (("triage", "samples/clash-ct-net/console.txt"), 3, "give the vmcore"),
+        (("conntrack", "samples/clash-ct-net/console.txt"), 5, "there is no dump, only text"),
         (("triage", sys.executable), 3, "not a dump"),
         (("triage", "docs"), 3, "no dump"),
         (("triage", "/proc/kcore"), 2, "running kernel"),

@@ -47,4 +47,4 @@ def test_rereads_give_the_numbers_shown(name: str) -> None:
                 result = eval(value.reread.crashkit, scope)  # the expression a person would type
                 assert plain(result, value) == value.value, value.reread.crashkit
                 checked += 1
-        assert checked >= 10
+        assert checked >= (10 if crash.types == "btf" else 5)

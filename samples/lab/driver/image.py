@@ -1,12 +1,11 @@
 """What a guest boots with: the initramfs of a scenario and that of the capture kernel."""
 
 import lzma
-import tempfile
 from pathlib import Path
 
 from driver.dumps import COPY
-from driver.errors import LabError, run
-from driver.initramfs import Initramfs, find_program
+from driver.errors import LabError
+from driver.initramfs import Initramfs, build_program, find_program
 from driver.kernels import Kernel
 from driver.makedumpfile import fetch_makedumpfile
 from driver.scenarios import GUEST, Scenario
@@ -32,7 +31,7 @@ def scenario_image(scenario: Scenario, kernel: Kernel) -> Initramfs:
         image.add(f"/lab/{script}", (GUEST / script).read_bytes())
     _add_modules(image, kernel, (*ALWAYS, *scenario.modules))
     for path, content in scenario.parts(kernel).items():
-        image.add(path, content, executable=path.startswith("/bin/"))
+        image.add(path, content, executable=not path.startswith("/lab/"))
     return image
 
 
@@ -50,14 +49,6 @@ def add_capture(image: Initramfs, kernel: Kernel, dumps: list[str]) -> None:
     image.add_program("kexec")
     image.add("/lab/vmlinuz", kernel.image.read_bytes())
     image.add("/lab/capture.cpio", capture.archive())
-
-
-def build_program(source: Path) -> bytes:
-    """Compile the guest program *source* and return it, linked statically."""
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder, source.stem)
-        run(["gcc", "-static", "-O2", "-s", "-Wall", "-Wextra", "-pthread", "-o", program, source])
-        return program.read_bytes()
 
 
 def _add_base(image: Initramfs, init: Path) -> None:

@@ -5,6 +5,7 @@ Format: Documentation/driver-api/early-userspace/buffer-format.rst in the kernel
 
 import re
 import stat
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -61,6 +62,14 @@ def shared_libraries(program: Path) -> list[Path]:
     if b"/ld-linux" not in program.read_bytes():
         return []
     return [Path(found) for found in re.findall(r"(/\S+) \(0x", run(["ldd", program]))]
+
+
+def build_program(source: Path) -> bytes:
+    """Compile the guest program *source* and return it, linked statically."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, source.stem)
+        run(["gcc", "-static", "-O2", "-s", "-Wall", "-Wextra", "-pthread", "-o", program, source])
+        return program.read_bytes()
 
 
 def _entry(inode: int, path: str, mode: int, data: bytes) -> bytes:

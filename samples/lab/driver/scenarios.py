@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driver.archive import cache_folder
+from driver.initramfs import build_program, find_program, shared_libraries
 from driver.kernels import Kernel, build_module
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
@@ -24,11 +25,32 @@ NETFILTER = (
     "xt_length",
     "xt_tcpudp",
 )
+QUEUES = (
+    "dummy",
+    "8021q",
+    "vxlan",
+    "geneve",
+    "ip_gre",
+    "ipip",
+    "sit",
+    "sch_netem",
+    "sch_tbf",
+    "sch_fq_codel",
+    "nft_connlimit",
+    "nft_limit",
+    "nf_log_syslog",
+    "nft_log",
+    "nft_queue",
+    "nft_reject_inet",
+    "nft_counter",
+    "nfnetlink_hook",
+)
 SYSRQ = (
     r"\b\d\d flow entries have been shown",
     r"sysrq: Trigger a crash",
     r"Kernel panic - not syncing: sysrq triggered",
 )
+MANY = (r"many: inserted \d+", r"many: counter \d+", r"Kernel panic - not syncing: sysrq triggered")
 # Newer allocators keep what a CPU frees for that CPU (sheaves): the loser's object, freed on CPU 0,
 # would not come back on CPU 1. A cache with consistency checks has no such stores; its objects and
 # their layout are the same.
@@ -88,12 +110,44 @@ def sysrq_parts(_kernel: Kernel) -> dict[str, bytes]:
     return {"/lab/scenario.sh": (GUEST / "sysrq-panic.sh").read_bytes()}
 
 
+def packets_parts(_kernel: Kernel) -> dict[str, bytes]:
+    """Return what packets puts into its guest: its script, its traffic, and tools to ask with."""
+    tools = [find_program(name) for name in ("tc", "nft", "iptables-legacy-save")]
+    files = [*tools, *(library for tool in tools for library in shared_libraries(tool))]
+    return {
+        "/lab/scenario.sh": (GUEST / "packets.sh").read_bytes(),
+        "/bin/packets": build_program(GUEST / "packets.c"),
+        **{str(path): path.read_bytes() for path in files},
+    }
+
+
+def many_parts(entries: int) -> Callable[[Kernel], dict[str, bytes]]:
+    """Return what a table of *entries* connections puts into its guest."""
+
+    def parts(kernel: Kernel) -> dict[str, bytes]:
+        folder = cache_folder() / "modules" / kernel.release / "many"
+        return {
+            "/lab/scenario.sh": (GUEST / "many.sh").read_bytes(),
+            "/lab/parameters": f"entries={entries}\n".encode(),
+            "/lab/many.ko": build_module(kernel, GUEST / "many.c", folder).read_bytes(),
+        }
+
+    return parts
+
+
 SCENARIOS = (
     Scenario(
         name="sysrq-panic",
         summary="a healthy system, crashed by hand: connections, queued packets, processes",
         expected=SYSRQ,
         parts=sysrq_parts,
+    ),
+    Scenario(
+        name="packets",
+        summary="packets that wait in sockets, queues and qdiscs, plain, in tunnels, in fragments",
+        expected=(r"lab: hooks:", *SYSRQ[1:]),
+        modules=NETFILTER + QUEUES,
+        parts=packets_parts,
     ),
     Scenario(
         name="clash-stock",
@@ -119,5 +173,17 @@ SCENARIOS = (
         summary="as clash-lookalike-restored, with TCP, whose clashes the kernel does not resolve",
         expected=NULL_READ,
         parts=clash_parts("module='own=1' traffic='talk tcp'"),
+    ),
+    Scenario(
+        name="conntrack-thousands",
+        summary="20 000 connections of 9 kinds, as ctnetlink would create them",
+        expected=MANY,
+        parts=many_parts(20_000),
+    ),
+    Scenario(
+        name="conntrack-million",
+        summary="1 000 000 connections of 9 kinds; --memory 700 --deadline 900",
+        expected=MANY,
+        parts=many_parts(1_000_000),
     ),
 )

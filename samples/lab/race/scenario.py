@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from driver.image import build_program
+from driver.initramfs import build_program
 from driver.kernels import Kernel
 from driver.scenarios import Scenario
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from driver.archive import cache_folder
 from driver.errors import run
-from driver.image import build_program
+from driver.initramfs import build_program
 from driver.kernels import Kernel, build_module
 from driver.scenarios import NETFILTER, Scenario
 
