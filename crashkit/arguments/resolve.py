@@ -119,6 +119,8 @@ class Resolver:
             raise Unavailable(register, Reason.AMBIGUOUS, "several tail calls lead here")
         frame = self.frames[caller]
         how = f"{frame.function}+{edge.call_offset:#x} {edge.words} with {register} = "
+        if edge.caller.flow.from_file:
+            how = f"(code of {frame.function} by the vmlinux file) {how}"
         best = min(answers, key=lambda answer: answer.proved)  # the weakest of them counts
         words = {answer.how for answer in answers}
         return Answer(

@@ -41,6 +41,7 @@ class Dataflow:
         put over an instruction, undecodable bytes, code that is not in the dump) a join
         may have been missed, and whatever is read from a state is weaker than proved
     :ivar outside: targets of direct jumps that leave the given instructions
+    :ivar from_file: some of the code is not in the dump and was taken from the debug file
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Dataflow:
         self.instructions = {instruction.address: instruction for instruction in instructions}
         self.entry = instructions[0].address if entry is None else entry
         self.complete = not gaps
+        self.from_file = False
         self.outside: frozenset[int] = frozenset()
         self._order = sorted(self.instructions)
         self._by_end = {instruction.end: instruction for instruction in instructions}

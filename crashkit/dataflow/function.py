@@ -12,6 +12,7 @@ from crashkit.dataflow.frame import pointee_size, variables_of
 from crashkit.disasm import Instruction, disassemble_function, disassemble_known
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import SymbolAt, find_symbol, symbol_at
+from crashkit.symbols.file_text import text_of_file
 
 _CACHE_KEY = "crashkit.dataflow"
 COLD = ".cold"
@@ -43,6 +44,7 @@ def analyse_function(prog: Program, function: SymbolAt) -> Dataflow:
             entry=hot.address,
             gaps=not whole,
         )
+        flow.from_file = not whole and text_of_file(prog, hot.address, hot.size) is not None
     return flow
 
 

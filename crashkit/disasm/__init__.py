@@ -6,6 +6,8 @@ alternatives and patched thunks as they ran.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from drgn import Program
 
 from crashkit.disasm.decoder import decode, decode_first
@@ -22,6 +24,7 @@ from crashkit.disasm.instruction import (
 from crashkit.disasm.recognise import IsWarning, NameAt, recognise
 from crashkit.errors import Reason, Unavailable, UsageError
 from crashkit.memory import read_bytes, read_pieces
+from crashkit.symbols.file_text import text_of_file
 
 __all__ = [
     "Access",
@@ -109,22 +112,35 @@ def disassemble_known(
 ) -> list[Instruction]:
     """Disassemble what the dump has of the ``size`` bytes from ``start``.
 
-    Each piece is decoded from its first byte, which need not be an instruction's: whoever
-    uses the result must know a place that is, and treat all of it as less than proved.
+    What it lacks is taken from the kernel's debug file, if that has it. Otherwise there are
+    gaps, and each piece is decoded from its first byte, which need not be an instruction's.
+    Either way, whoever uses the result must know a place that is one, and treat all of it as
+    less than proved.
 
-    :returns: instructions in order of address, with gaps
+    :returns: instructions in order of address
     :raises Unavailable: nothing of it is in the dump, or ``size`` is no function's size
     """
     what = f"code at {start:#x}"
     if not 0 < size <= LONGEST_FUNCTION:
         raise Unavailable(what, Reason.CORRUPTED, f"a function of {size} bytes is not plausible")
     pieces = read_pieces(prog, start, size)
+    filling = text_of_file(prog, start, size)
+    if filling is not None:
+        pieces = [(start, _overlaid(filling, start, pieces))]
     if not pieces:
         raise Unavailable(what, Reason.NOT_IN_DUMP, "no byte of the function is there")
     decoded: list[Instruction] = []
     for address, code in pieces:
         decoded += disassemble(code, address)
     return recognise(decoded, name_at=name_at, is_warning=is_warning, entry=start)
+
+
+def _overlaid(code: bytes, start: int, pieces: Sequence[tuple[int, bytes]]) -> bytes:
+    # The dump's own bytes over the file's: they are those that ran.
+    whole = bytearray(code)
+    for address, data in pieces:
+        whole[address - start : address - start + len(data)] = data
+    return bytes(whole)
 
 
 def decode_one(prog: Program, address: int, *, syntax: str = "att") -> Instruction:
