@@ -17,7 +17,7 @@ from crashkit.unwind.frame_pointers import EXCEPTIONS
 from crashkit.unwind.nmi_path import walk_from_nmi
 from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
 from crashkit.unwind.sources import with_sources
-from crashkit.value import Certainty, Origin
+from crashkit.value import Certainty
 
 # Functions in which a panic waits or boots the next kernel; a dump's registers inside
 # them belong to the panic, not to a fault.
@@ -104,7 +104,7 @@ def crashed_stack(
         frames = _with_machine_kexec(prog, frames, stacks)
     at = None if fault is None else (fault.pc, fault.sp)
     damage = _damage(prog, crashed.task, walked.end, walked.reason)
-    named = _weakened(_placed(prog, frames, stacks, sources), damage)
+    named = _weakened(_placed(prog, frames, stacks, sources), damage, but=at)
     return Stack(
         thread=crashed.facts,
         running=True,
@@ -200,20 +200,23 @@ def _below_the_end(prog: Program) -> int:
     return sizeof(info) if info.has_member("task") else 0
 
 
-def _weakened(frames: tuple[Frame, ...], damage: str | None) -> tuple[Frame, ...]:
-    # What a function saved on a corrupt stack may have been overwritten since.
+def _weakened(
+    frames: tuple[Frame, ...], damage: str | None, *, but: tuple[int, int] | None = None
+) -> tuple[Frame, ...]:
+    # What a corrupt stack holds may have been overwritten since, exception frames, too; but
+    # not that of the fault itself, at (pc, sp): the CPU wrote it last.
     if damage is None:
         return frames
     return tuple(
-        replace(frame, registers={n: _doubted(r) for n, r in frame.registers.items()})
+        frame
+        if frame.interrupted and (frame.pc, frame.sp) == but
+        else replace(frame, registers={n: _doubted(r) for n, r in frame.registers.items()})
         for frame in frames
     )
 
 
 def _doubted(held: RegisterValue) -> RegisterValue:
-    if held.slot is None or held.origin is Origin.REGISTER:
-        return held
-    return replace(held, certainty=Certainty.INFERRED)
+    return held if held.slot is None else replace(held, certainty=Certainty.INFERRED)
 
 
 def _placed(
