@@ -49,10 +49,10 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         # The answers' classes take 3 ms to make, and most dumps are read without DWARF.
-        from crashkit.symbols import dwarf_values
-
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from crashkit.symbols import dwarf_values
+
         return getattr(dwarf_values, name)
 
 
