@@ -127,6 +127,7 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "udplite_table": ("struct udp_table",),
     "nf_frag_pernet_id": ("unsigned int",),
     "nf_hooks": ("struct list_head [13][8]",),
+    "ftrace_ops_list": ("struct ftrace_ops *",),
     "skbuff_head_cache": ("struct kmem_cache *",),
     "skbuff_cache": ("struct kmem_cache *",),
     "skbuff_fclone_cache": ("struct kmem_cache *",),

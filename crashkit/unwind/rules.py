@@ -10,6 +10,7 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.symbols.lookup import ModuleRange, find_symbol, module_at, names_of
 from crashkit.symbols.orc import Layout, Rule, Table, layout_of, numbered
 from crashkit.unwind.frame_pointers import FramePointerRules
+from crashkit.unwind.tracer import original_of
 
 _CACHE_KEY = "crashkit.orc"
 
@@ -42,7 +43,10 @@ class OrcRules:
         module = module_at(self._prog, pc)
         text = names_of(self._prog).text
         if module is None and not (text and text[0] <= pc < text[1]):
-            return None
+            original = original_of(self._prog, pc)
+            if original is None:
+                return None
+            pc = original
         name = module.name if module else None
         if name not in self._tables:
             self._tables[name] = self._load(module)

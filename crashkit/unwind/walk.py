@@ -21,6 +21,7 @@ from crashkit.symbols.orc import Base, Kind, Rule
 from crashkit.unwind.bridge import find_caller, may_be_generated
 from crashkit.unwind.frames import Frame, RegisterValue
 from crashkit.unwind.rules import OrcRules, Rules, unwind_rules
+from crashkit.unwind.tracer import original_of
 from crashkit.value import Certainty, Origin
 
 MAX_FRAMES = 256
@@ -165,13 +166,21 @@ def _return(
     if not in_kernel_text(prog, pc) and not may_be_generated(prog, pc):
         end = f"return address {pc:#x} is no kernel text"
         return _ended(end, Reason.CORRUPTED, cfa)
-    registers = _callee_saved(prog, context, cfa, symbol, recover)
+    registers = _callee_saved(prog, _as_original(prog, context, symbol), cfa, symbol, recover)
     saved_bp = _saved_bp(prog, context, rule, cfa)
     followed = registers.get("rbp")
     if saved_bp is not None and (followed is None or followed.value != saved_bp.value):
         registers["rbp"] = saved_bp
     caller = Context(pc=pc, sp=cfa, registers=registers, interrupted=False, slot=cfa - 8, how="orc")
     return _Step(caller=caller, cfa=cfa)
+
+
+def _as_original(prog: Program, context: Context, symbol: SymbolAt | None) -> Context:
+    # A copy of the tracer's code, at the place in the original.
+    if symbol is not None:
+        return context
+    pc = original_of(prog, context.pc)
+    return context if pc is None else replace(context, pc=pc)
 
 
 def _by_convention(step: _Step) -> _Step:
@@ -207,6 +216,8 @@ def _callee_saved(
     recover: Recover | None,
 ) -> dict[str, RegisterValue]:
     # What the caller's callee-saved registers hold, by where this function keeps them.
+    if symbol is None:  # the tracer's: by the code it is a copy of
+        symbol = symbol_at(prog, context.pc if context.interrupted else context.pc - 1)
     if symbol is None or recover is None:
         return {}
     found: dict[str, RegisterValue] = {}

@@ -14,6 +14,7 @@ from crashkit.symbols.lookup import SymbolAt
 from crashkit.unwind import Context, EntryLocation, RegisterValue, walk
 from crashkit.unwind.nmi_path import walk_from_nmi
 from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
+from crashkit.unwind.tracer import _Trampoline, original_of
 from crashkit.value import Certainty, Origin
 from tests.unit.stack_doubles import PT_REGS_SIZE, STACK, TEXT, MockKernel, functions, orc
 
@@ -269,6 +270,44 @@ def test_callee_saved_registers_follow_where_each_function_keeps_them() -> None:
     assert "rax" not in middle.registers  # a call may change it
     assert outer.registers["r13"].value == 0x5B
     assert "rbx" not in outer.registers  # middle was not said to keep it
+
+
+def test_a_tracers_trampoline_is_left_as_the_code_it_is_a_copy_of() -> None:
+    trampoline = 0xFFFF_FFFF_C037_6000
+    kernel = MockKernel()
+    kernel.function("handler", 0x000, orc(16))
+    template = kernel.function("ftrace_regs_caller", 0x100, orc(32))
+    kernel.function("traced", 0x200, orc(8))
+    # handler, called by the trampoline, which the traced function's first instruction calls
+    kernel.push(SP, 0, trampoline + 0x20)
+    kernel.push(SP + 16, 0, 0, 0x5B, TEXT + 0x205)
+    kernel.push(SP + 48, TEXT + 0x210)
+    prog = kernel.program()
+    start = Context(pc=TEXT + 5, sp=SP, registers=known(rbx=7))
+    assert len(walk(prog, start).frames) == 2  # nothing says what it is
+    prog.cache["crashkit.trampolines"] = [_Trampoline(trampoline, 0x80, template)]
+
+    def recover(function: SymbolAt, pc: int, _interrupted: bool) -> dict[str, EntryLocation]:
+        if function.name == "ftrace_regs_caller":
+            assert pc == template + 0x20
+            return {"rbx": EntryLocation(cfa_offset=-16)}
+        return {"rbx": EntryLocation(register="rbx")}
+
+    frames = walk(prog, start, recover=recover).frames
+    assert [frame.function for frame in frames[:3]] == ["handler", None, "traced"]
+    assert (frames[1].pc, frames[2].offset) == (trampoline + 0x20, 5)
+    assert frames[2].registers["rbx"].value == 0x5B
+
+
+@pytest.mark.parametrize("pc", [0xFFFF_FFFF_C037_5FFF, 0xFFFF_FFFF_C037_6080])
+def test_what_is_beside_a_trampoline_is_not_in_it(pc: int) -> None:
+    prog = MockKernel().program()
+    prog.cache["crashkit.trampolines"] = [_Trampoline(0xFFFF_FFFF_C037_6000, 0x80, TEXT)]
+    assert original_of(prog, pc) is None
+
+
+def test_a_kernel_without_a_tracer_has_no_trampolines() -> None:
+    assert original_of(MockKernel().program(), 0xFFFF_FFFF_C037_6000) is None
 
 
 def test_what_only_some_of_the_code_tells_is_inferred() -> None:
