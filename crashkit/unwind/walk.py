@@ -217,7 +217,7 @@ def _callee_saved(
 ) -> dict[str, RegisterValue]:
     # What the caller's callee-saved registers hold, by where this function keeps them.
     if symbol is None:  # the tracer's: by the code it is a copy of
-        symbol = symbol_at(prog, context.pc if context.interrupted else context.pc - 1)
+        symbol = symbol_at(prog, context.pc - (not context.interrupted))
     if symbol is None or recover is None:
         return {}
     found: dict[str, RegisterValue] = {}
