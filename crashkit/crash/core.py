@@ -155,7 +155,7 @@ class Crash:
         try:
             return parse_oops(self.log)
         except Unavailable as missing:
-            self._lacks("the kernel log", missing, "a dump with the kernel's own pages")
+            self.lacks("the kernel log", missing, "a dump with the kernel's own pages")
             return None
 
     @cached_property
@@ -165,7 +165,7 @@ class Crash:
         try:
             return find_crashed(self.prog, self.target.registers)
         except Unavailable as missing:
-            self._lacks("the crashed thread", missing, "the kernel's debug package")
+            self.lacks("the crashed thread", missing, "the kernel's debug package")
             return missing
 
     @cached_property
@@ -177,7 +177,7 @@ class Crash:
                 self.prog, self._crashed, self._walked.recover, sources=self._has_sources
             )
         except Unavailable as missing:
-            self._lacks("the stack trace", missing, "the kernel's debug package")
+            self.lacks("the stack trace", missing, "the kernel's debug package")
             return missing
         if stack.reason is not None:
             what = "the stack beyond its last frame"
@@ -197,7 +197,8 @@ class Crash:
     def _walked(self) -> Walked:
         return Walked(self.prog, sources=self._has_sources)
 
-    def _lacks(self, what: str, missing: Unavailable, remedy: str) -> None:
+    def lacks(self, what: str, missing: Unavailable, remedy: str) -> None:
+        """Add to ``limits`` what could not be had."""
         self._limits.append(
             Limit(what=f"{what}: {missing.detail}", reason=missing.reason, remedy=remedy)
         )
@@ -249,7 +250,7 @@ class Crash:
                 five_level=five_level_paging(self.target),
             )
         except Unavailable as missing:
-            self._lacks("the faulting instruction", missing, "the kernel's text pages")
+            self.lacks("the faulting instruction", missing, "the kernel's text pages")
             return None
 
     @cached_property
@@ -316,7 +317,7 @@ class Crash:
         """
         tasks = list_tasks(self.prog)
         if tasks.problem is not None:
-            self._lacks("the list of tasks", tasks.problem, "a dump with all task structures")
+            self.lacks("the list of tasks", tasks.problem, "a dump with all task structures")
         return tuple(tasks.found.values())
 
     def stack_of(self, task: Object | int) -> Stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crashkit.crash.panics import read_sections
 from crashkit.errors import Reason
 from crashkit.oops import Oops, plain_name, stack_key
 from crashkit.report.parts import Json, Part, address, facts
@@ -34,7 +35,7 @@ def build_panic(crash: Crash) -> Json:
     part.put("stack_key", key, Reason.NOT_IN_DUMP)
     part.put("stack_key_from", origin, Reason.NOT_IN_DUMP)
     part.put("intentional", bool(oops and oops.intentional))
-    part.put("facts", _facts(oops))
+    part.put("facts", _facts(crash, oops, kind))
     part.put("earlier", [_earlier(report) for report in (oops.earlier if oops else ())])
     return part.done()
 
@@ -66,9 +67,16 @@ def _stack_key(crash: Crash, oops: Oops | None) -> tuple[str | None, str | None]
     return key, "unwind" if key else None
 
 
-def _facts(oops: Oops | None) -> Json:
-    if oops is None:
-        return {}
+def _facts(crash: Crash, oops: Oops | None, kind: str) -> Json:
+    read = read_sections(crash, kind)
+    known: Json = {key: facts(value) for key, value in read.found.items()}
+    if read.missing:
+        known |= dict.fromkeys(read.missing)
+        known["absent"] = {key: why.reason.value for key, why in read.missing.items()}
+    return known | _printed(oops) if oops is not None else known
+
+
+def _printed(oops: Oops) -> Json:
     known: Json = {key: facts(value) for key, value in oops.facts.items()}
     if oops.panic:
         known["panic_reason"] = oops.panic

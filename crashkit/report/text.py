@@ -12,6 +12,7 @@ from crashkit.report.text_fault import fault_block, step_lines
 from crashkit.report.text_head import fix_lines, match_line, title_line, what
 from crashkit.report.text_open import next_lines, search_line, standing_out
 from crashkit.report.text_packet import packet_block
+from crashkit.report.text_panic import panic_blocks
 from crashkit.report.text_stack import stack_block
 
 
@@ -56,6 +57,7 @@ def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[s
     for finding in others:
         heading = match_line(finding, from_text=text)
         blocks += [[*heading, *fix_lines(finding), *evidence_block(finding, verbose)]]
+    blocks += panic_blocks(document, verbose)
     blocks.append([*stack_block(document, verbose), *packet_block(document)])
     settle = [f"{finding['recipe']}: " * (len(leading) > 1) + entry
               for finding in leading for entry in finding["to_settle"]]  # fmt: skip
@@ -70,6 +72,7 @@ def _unexplained(document: Json, verbose: int) -> list[list[str]]:
     head += _no_match(document) + standing_out(document)
     full = fault is None or verbose > 0
     blocks = [head, banner(document) if full else short_banner(document)]
+    blocks += panic_blocks(document, verbose)
     stack = [*(step_lines(fault) if fault else []), *stack_block(document, verbose)]
     blocks.append(stack + packet_block(document))
     if fault and not document["frames"] and fault["registers"]:

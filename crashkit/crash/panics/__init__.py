@@ -1,0 +1,79 @@
+"""What is particular to a kind of panic: the sections of ``panic.facts``.
+
+A section is a function of the crash in a module of its own, imported only for the kinds
+it is about: a NULL dereference must not pay for the reader of lock owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from crashkit.errors import Unavailable
+
+if TYPE_CHECKING:
+    from crashkit.crash.core import Crash
+
+Read = Callable[["Crash"], object]
+"""Reads a section: a frozen dataclass, or None where it does not apply to this crash.
+
+:raises Unavailable: the dump does not hold it
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One section of ``panic.facts``."""
+
+    key: str
+    """Its key there."""
+    kinds: frozenset[str] | None
+    """``panic.kind``s it is read for; None: all of them, also without a log."""
+    module: str
+    """Module of this package, with a function ``read(crash)``."""
+
+    def read(self, crash: Crash) -> object:
+        """Read the section.
+
+        :raises Unavailable: the dump does not hold it
+        """
+        read: Read = import_module(f"crashkit.crash.panics.{self.module}").read
+        return read(crash)
+
+
+SECTIONS: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanicFacts:
+    """The sections that could be read, and why the others could not."""
+
+    found: Mapping[str, object]
+    missing: Mapping[str, Unavailable]
+
+
+def read_sections(crash: Crash, kind: str, sections: Iterable[Section] | None = None) -> PanicFacts:
+    """Read every section that applies to a kind of panic.
+
+    What cannot be read becomes an entry of the crash's ``limits``, too.
+
+    :param kind: ``panic.kind`` of the report
+    """
+    if crash.target.format == "text":
+        return PanicFacts(found={}, missing={})
+    found: dict[str, object] = {}
+    missing: dict[str, Unavailable] = {}
+    for section in SECTIONS if sections is None else sections:
+        if section.kinds is not None and kind not in section.kinds:
+            continue
+        try:
+            value = section.read(crash)
+        except Unavailable as why:
+            missing[section.key] = why
+            crash.lacks(why.what, why, "a dump that holds it")
+            continue
+        if value is not None:
+            found[section.key] = value
+    return PanicFacts(found=found, missing=missing)
