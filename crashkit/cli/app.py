@@ -49,10 +49,12 @@ def _main(
     pass
 
 
-def _run(formats: tuple[str, ...], work: Callable[[], int], options: Options) -> None:
+def _run(
+    formats: tuple[str, ...], syntaxes: tuple[str, ...], work: Callable[[], int], options: Options
+) -> None:
     # Every way a command can end, as one sentence and one exit code.
     try:
-        check(options, formats)
+        check(options, formats, syntaxes)
         code = work()
     except Unavailable as missing:
         complain(_one_line(missing))
@@ -78,15 +80,20 @@ def _one_line(error: BaseException) -> str:
 
 
 def command(
-    where: typer.Typer, name: str, *, formats: tuple[str, ...] = ("text", "json")
+    where: typer.Typer,
+    name: str,
+    *,
+    formats: tuple[str, ...] = ("text", "json"),
+    syntaxes: tuple[str, ...] = ("att",),
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register a function as a command of ``where``; it returns the exit code.
 
     :param formats: the values of ``--format`` that it knows
+    :param syntaxes: those of ``--syntax``
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
-        where.command(name)(with_common(function, partial(_run, formats)))
+        where.command(name)(with_common(function, partial(_run, formats, syntaxes)))
         return function
 
     return register

@@ -70,13 +70,18 @@ _CHOICES = {
 _LATER = {"format": ("jsonl", "markdown", "html"), "syntax": ("intel",)}
 
 
-def check(options: Options, formats: tuple[str, ...] = _CHOICES["format"]) -> None:
+def check(
+    options: Options,
+    formats: tuple[str, ...] = _CHOICES["format"],
+    syntaxes: tuple[str, ...] = _CHOICES["syntax"],
+) -> None:
     """Refuse values that the command does not take, and those that are not built yet.
 
     :param formats: the values of ``--format`` that the command knows
+    :param syntaxes: those of ``--syntax``
     :raises UsageError: with the values that are
     """
-    for name, allowed in {**_CHOICES, "format": formats}.items():
+    for name, allowed in {**_CHOICES, "format": formats, "syntax": syntaxes}.items():
         value = getattr(options, name)
         if value in allowed:
             continue

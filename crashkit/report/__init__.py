@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from crashkit.report.conncount import build_conncount
     from crashkit.report.conntrack import Listing
     from crashkit.report.conntrack_explanation import build_explanation
+    from crashkit.report.dis import build_dis, render_dis
     from crashkit.report.document import build_report, limit_entry
+    from crashkit.report.explain import build_explain, render_explain
     from crashkit.report.json_text import (
         bt_schema,
         conncount_schema,
@@ -40,6 +42,8 @@ __all__ = [
     "bt_schema",
     "build_bt",
     "build_conncount",
+    "build_dis",
+    "build_explain",
     "build_explanation",
     "build_log",
     "build_recipe",
@@ -52,6 +56,8 @@ __all__ = [
     "render_bt",
     "render_conncount",
     "render_conntrack_summary",
+    "render_dis",
+    "render_explain",
     "render_explanation",
     "render_json",
     "render_log",
@@ -69,6 +75,8 @@ _MODULES = {
     "conncount": ("build_conncount",),
     "conntrack": ("Listing",),
     "conntrack_explanation": ("build_explanation",),
+    "dis": ("build_dis", "render_dis"),
+    "explain": ("build_explain", "render_explain"),
     "document": (
         "build_report",
         "limit_entry",

@@ -4,9 +4,18 @@ from crashkit.symbols.lookup import (
     ModuleRange,
     SymbolAt,
     find_symbol,
+    find_symbols,
     in_kernel_text,
     module_at,
     symbol_at,
 )
 
-__all__ = ["ModuleRange", "SymbolAt", "find_symbol", "in_kernel_text", "module_at", "symbol_at"]
+__all__ = [
+    "ModuleRange",
+    "SymbolAt",
+    "find_symbol",
+    "find_symbols",
+    "in_kernel_text",
+    "module_at",
+    "symbol_at",
+]

@@ -115,6 +115,24 @@ def find_symbol(prog: Program, name: str) -> SymbolAt | None:
     return _symbol(symbol, module.name if module else None)
 
 
+def find_symbols(prog: Program, name: str) -> tuple[SymbolAt, ...]:
+    """Find every symbol of a name: static functions of different files may share one."""
+    names = names_of(prog)
+    found = [
+        symbol
+        for finder in (names.find_symbols, names.find_module_symbols)
+        if finder is not None
+        for symbol in finder(prog, name, None, False)
+    ]
+    found = found or list(prog.symbols(name))
+    at = {symbol.address: symbol for symbol in found}
+    modules = {address: module_at(prog, address) for address in at}
+    return tuple(
+        _symbol(at[address], module.name if (module := modules[address]) else None)
+        for address in sorted(at)
+    )
+
+
 Finder = Callable[[str], Symbol | None]
 
 

@@ -22,7 +22,7 @@ def with_sources(prog: Program, frames: Sequence[Frame]) -> tuple[Frame, ...]:
 
 def _expand(prog: Program, frame: Frame) -> Iterator[Frame]:
     # A return address can belong to the next line, or to the next function.
-    places = _places(prog, frame.pc if frame.interrupted else frame.pc - 1)
+    places = source_places(prog, frame.pc if frame.interrupted else frame.pc - 1)
     for name, line in places[:-1]:
         yield replace(
             frame,
@@ -36,8 +36,11 @@ def _expand(prog: Program, frame: Frame) -> Iterator[Frame]:
     yield replace(frame, source=places[-1][1]) if places else frame
 
 
-def _places(prog: Program, pc: int) -> list[tuple[str | None, str | None]]:
-    # Function and line of each inlined call at ``pc``, innermost first, then of the function.
+def source_places(prog: Program, pc: int) -> list[tuple[str | None, str | None]]:
+    """Name function and line of each inlined call at ``pc``, innermost first, then the function's.
+
+    :returns: pairs of function and ``file:line``; none where nothing describes the code
+    """
     known = prog.cache.setdefault(_CACHE_KEY, {})
     if pc not in known:
         try:
