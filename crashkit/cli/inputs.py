@@ -9,6 +9,7 @@ from crashkit.cli.options import Options
 from crashkit.cli.output import complain
 from crashkit.errors import SymbolsError, UsageError
 from crashkit.report.escape import safe
+from crashkit.target import is_split_part
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
@@ -44,6 +45,8 @@ def tell_apart(files: list[Path]) -> tuple[Path, list[Path]]:
         return files[0], []  # opening it gives the sentence that says what it is
     if not dumps:
         raise UsageError(f"{files[0]} is a vmlinux or module; name the vmcore as well")
+    if len(dumps) > 1 and all(map(is_split_part, dumps)):
+        return dumps[0], symbols  # the others are found beside it
     if len(dumps) > 1:
         raise UsageError(
             f"{dumps[0]} and {dumps[1]} are both no vmlinux; name one vmcore (and its vmlinux)"

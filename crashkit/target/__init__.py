@@ -11,14 +11,16 @@ from crashkit.target.foreign import is_symbol_file
 from crashkit.target.identification import identify
 from crashkit.target.notes import NotedRegisters
 from crashkit.target.opening import open_program
-from crashkit.target.places import find_log, read_text
+from crashkit.target.places import find_kdump_log, find_log, is_split_part, read_text
 from crashkit.target.vmcoreinfo import VmcoreInfo
 
 __all__ = [
     "NotedRegisters",
     "Target",
     "VmcoreInfo",
+    "find_kdump_log",
     "find_log",
+    "is_split_part",
     "identify",
     "is_symbol_file",
     "open_program",

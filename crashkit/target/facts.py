@@ -14,6 +14,8 @@ class Target:
 
     path: str
     """The file itself, also when a directory was given."""
+    file: str | None = None
+    """Where its bytes are, when not at ``path``: it was unpacked, joined or completed."""
     format: str
     """``elf elf-flattened kdump kdump-flattened kdump-split text``."""
     compression: str | None = None
@@ -34,6 +36,8 @@ class Target:
     """At least so many bytes are missing at the end of the file."""
     vmcoreinfo: VmcoreInfo = field(default_factory=VmcoreInfo)
     """VMCOREINFO as a mapping with typed look-ups; empty for text."""
+    found_vmcoreinfo: bytes | None = None
+    """VMCOREINFO as it was found in memory, where the file has no note of it."""
     nodename: str | None = None
     """``utsname.nodename`` of a kdump header, escaped."""
     version: str | None = None
@@ -46,3 +50,8 @@ class Target:
     """What the NT_PRSTATUS notes say, in their order."""
     warnings: tuple[str, ...] = ()
     """Sentences for the person who reads the report."""
+
+    @property
+    def readable(self) -> str:
+        """Path to open: ``path``, or where the bytes are instead."""
+        return self.file or self.path

@@ -10,16 +10,7 @@ HEAD_SIZE = 65536
 """Bytes of a file looked at to tell what it is."""
 
 # Magic, where it is, what it is, what to do. {file} is the path.
-_PACKED = (
-    "is compressed with {tool}, and a dump must be read at random: unpack it first with `{cmd}`"
-)
 _FOREIGN: tuple[tuple[bytes, int, str], ...] = (
-    (b"\x1f\x8b", 0, _PACKED.format(tool="gzip", cmd="gzip -dk {file}")),
-    (b"\xfd7zXZ\0", 0, _PACKED.format(tool="xz", cmd="xz -dk {file}")),
-    (b"\x28\xb5\x2f\xfd", 0, _PACKED.format(tool="zstd", cmd="zstd -d {file}")),
-    (b"BZh", 0, _PACKED.format(tool="bzip2", cmd="bzip2 -dk {file}")),
-    (b"\x04\x22\x4d\x18", 0, _PACKED.format(tool="lz4", cmd="lz4 -d {file}")),
-    (b"\x89LZO\0\r\n\x1a\n", 0, _PACKED.format(tool="lzop", cmd="lzop -d {file}")),
     (b"PK\x03\x04", 0, "is a zip archive: unpack it first with `unzip {file}`"),
     (b"7z\xbc\xaf\x27\x1c", 0, "is a 7z archive: unpack it first with `7z x {file}`"),
     (b"ustar", 257, "is a tar archive: unpack it first with `tar xf {file}`"),

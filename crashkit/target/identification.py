@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from crashkit.errors import TargetError
-from crashkit.target import elf, flattened, foreign, kdump, machines, pages, places
+from crashkit.target import elf, flattened, foreign, kdump, machines, pages, places, unpacking
 from crashkit.target.facts import Target
 from crashkit.target.notes import MAX_BYTES, Notes, read_notes
 from crashkit.target.source import FileSource, Source
@@ -24,7 +25,24 @@ def identify(path: str | Path) -> Target:
         or garbled so that VMCOREINFO cannot be read
     """
     with places.open_dump(path) as file:
-        return identify_source(file)
+        target = identify_source(file)
+    return _joined(target) if target.format == "kdump-split" else target
+
+
+def _joined(part: Target) -> Target:
+    # Imported here: few dumps are split.
+    from crashkit.target import joining
+
+    parts = joining.find_parts(Path(part.path))
+    descriptor = joining.joined_copy(parts)
+    whole = identify_source(FileSource(descriptor, part.path))
+    joined = f"joined from {len(parts)} parts: {', '.join(p.name for p in parts[:8])}"
+    return replace(
+        whole,
+        format="kdump-split",
+        file=f"/proc/self/fd/{descriptor}",
+        warnings=(joined, *whole.warnings),
+    )
 
 
 def identify_source(file: FileSource) -> Target:
@@ -32,6 +50,9 @@ def identify_source(file: FileSource) -> Target:
     if file.size == 0:
         raise TargetError(f"{file.name} is empty; the dump was not written or not copied")
     head = file.read(0, foreign.HEAD_SIZE)
+    packing = unpacking.packing_of(head)
+    if packing is not None:
+        return _unpacked(file, packing)
     source: Source = file
     flat = None
     if head.startswith(flattened.SIGNATURE):
@@ -56,14 +77,33 @@ def identify_source(file: FileSource) -> Target:
     )
 
 
+def _unpacked(file: FileSource, packing: unpacking.Packing) -> Target:
+    found = unpacking.unpack(file, packing)
+    inner = found.file.read(0, foreign.HEAD_SIZE)
+    if unpacking.packing_of(inner) is not None:
+        raise TargetError(f"{file.name} is compressed more than once; unpack it")
+    target = identify_source(found.file)
+    warnings = target.warnings
+    if not found.complete:
+        warnings = (f"the {found.packing} file around the dump is cut or damaged", *warnings)
+    # The descriptor stays open as long as the process: the file has no other name.
+    place = f"/proc/self/fd/{found.file.descriptor}"
+    return replace(
+        target, file=place, warnings=warnings, truncated=target.truncated or not found.complete
+    )
+
+
 def _elf_target(source: Source, flat: flattened.FlattenedSource | None) -> Target:
     dump = elf.read_elf(source)
     _refuse_garbled_sections(source, flat)
     missing = _missing(dump.missing_bytes, flat)
     truncated = missing > 0 or dump.incomplete or _is_cut(flat)
-    info = _vmcoreinfo(source, dump.notes.vmcoreinfo, truncated, _elf_without_vmcoreinfo(dump))
+    searched = _searched(source, dump)
+    raw = dump.notes.vmcoreinfo if searched is None else searched
+    info = _vmcoreinfo(source, raw, truncated, _elf_without_vmcoreinfo(dump))
     return Target(
         path=source.name,
+        found_vmcoreinfo=searched,
         format="elf-flattened" if flat else "elf",
         compression="none",
         arch=machines.X86_64,
@@ -75,8 +115,23 @@ def _elf_target(source: Source, flat: flattened.FlattenedSource | None) -> Targe
         vmcoreinfo=info,
         cpus=dump.notes.cpus or None,
         registers=dump.notes.registers,
-        warnings=(*info.warnings, *_elf_warnings(dump, truncated, missing, flat)),
+        warnings=(
+            *(["VMCOREINFO was found in memory; the dump has no note of it"] if searched else ()),
+            *info.warnings,
+            *_elf_warnings(dump, truncated, missing, flat),
+        ),
     )
+
+
+def _searched(source: Source, dump: elf.ElfDump) -> bytes | None:
+    # Only where it can be: a core of a process, or a flattened file, is not searched.
+    if dump.notes.vmcoreinfo is not None or not isinstance(source, FileSource):
+        return None
+    if dump.notes.user_process or (not dump.has_kernel_addresses and not dump.notes.from_qemu):
+        return None
+    from crashkit.target.searching import find_vmcoreinfo
+
+    return find_vmcoreinfo(source)
 
 
 def _refuse_garbled_sections(source: Source, flat: flattened.FlattenedSource | None) -> None:
@@ -224,8 +279,6 @@ def _kdump_warnings(
     if table.lost:
         full = "; the disk was full when it was written" if header.status & kdump.INCOMPLETE else ""
         yield f"{table.lost} of {table.count} pages are lost{full}"
-    if header.split:
-        yield "this is one part of a split dump"
     if header.release and info.release and header.release != info.release:
         yield (
             f"the kdump header says kernel {header.release}, VMCOREINFO says {info.release}; "

@@ -30,7 +30,7 @@ def mended_copy(target: Target) -> int:
 
     :raises TargetError: no room for the copy, or it cannot be written
     """
-    with places.open_file(Path(target.path)) as file:
+    with places.open_file(Path(target.readable)) as file:
         source: Source = file
         segments: list[tuple[int, int, int]] = [(0, file.size, 0)]
         if target.format.endswith("flattened"):

@@ -11,9 +11,6 @@ from crashkit.target.vmcoreinfo import escape
 
 _REFUSED = {
     "text": "is a text file, not a dump, and holds no memory; give the vmcore it was printed from",
-    "kdump-split": (
-        "is one part of a split dump: join all parts with `makedumpfile --reassemble PART... OUT`"
-    ),
 }
 
 # What libdrgn raises for a file it cannot read, besides the bare Exception that stands for
@@ -34,7 +31,7 @@ def open_program(target: Target) -> Program:
     if target.format in _REFUSED:
         raise TargetError(f"{target.path} {_REFUSED[target.format]}")
     places.refuse_live(target.path)
-    prog = Program()
+    prog = Program(vmcoreinfo=target.found_vmcoreinfo)
     _set_core_dump(prog, target, _file_for_drgn(target))
     prog.set_enabled_debug_info_finders([])
     if prog.flags & ProgramFlags.IS_LIVE:
@@ -46,7 +43,7 @@ def open_program(target: Target) -> Program:
 
 def _file_for_drgn(target: Target) -> str | int:
     if not target.truncated or target.format == "elf":
-        return target.path
+        return target.readable
     # Imported here: few dumps are cut, and it imports much.
     from crashkit.target.mending import mended_copy
 

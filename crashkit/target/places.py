@@ -23,6 +23,7 @@ _MAX_ENTRIES = 10_000
 _DUMP_MAGICS = (*kdump.SIGNATURES, flattened.SIGNATURE)
 _DUMP_NAMES = ("vmcore", "dump.")  # kdump-utils, kdump-tools
 _LOG_NAMES = ("vmcore-dmesg", "dmesg", "console")
+_KDUMP_LOGS = ("vmcore-dmesg", "dmesg.")
 _NOT_DUMPS = ("vmcore-dmesg", "vmcore.sha", "vmcore.md5")
 
 
@@ -125,6 +126,8 @@ def find_in_directory(directory: Path) -> Path:
         chosen = [file for file in files if accept(file)]
         if len(chosen) == 1:
             return chosen[0]
+        if chosen and all(map(is_split_part, chosen)):
+            return chosen[0]
         if chosen:
             names = ", ".join(file.name for file in chosen[:5])
             more = f" and {len(chosen) - 5} more" if len(chosen) > 5 else ""
@@ -137,6 +140,27 @@ def find_in_directory(directory: Path) -> Path:
             f"name one of them, such as {folders[-1]}"
         )
     raise TargetError(f"{directory} holds no dump and no log (looked at {len(files)} files)")
+
+
+def is_split_part(path: Path) -> bool:
+    """Whether a file is one part of a split dump."""
+    try:
+        with open_file(path) as source:
+            if not source.read(0, 8).startswith(kdump.SIGNATURES):
+                return False
+            return kdump.read_header(source).split
+    except TargetError:
+        return False
+
+
+def find_kdump_log(dump: Path) -> Path | None:
+    """The log that kdump saved with a dump: of the names it gives; None without just one."""
+    try:
+        files, _ = _entries(dump.parent)
+    except TargetError:
+        return None
+    logs = [file for file in files if file.name.startswith(_KDUMP_LOGS) and file != dump]
+    return logs[0] if len(logs) == 1 else None
 
 
 def find_log(dump: Path) -> Path | None:

@@ -194,9 +194,12 @@ class Kdump:
         out = self._header().ljust(PAGE, b"\0")
         out += (self._sub_header() + self.notes).ljust(PAGE * self._sub_blocks, b"\0")
         out += self._bitmap() * 2
-        place = len(out) + 24 * len(self.pages)
+        # A part of a split dump has the whole bitmap and the pages of its own range.
+        own = range(*self.split) if self.split else range(1 << 52)
+        kept = [(frame, data) for frame, data in sorted(self.pages.items()) if frame in own]
+        place = len(out) + 24 * len(kept)
         table = data = b""
-        for frame, contents in sorted(self.pages.items()):
+        for frame, contents in kept:
             flag = ZLIB if self.flags is None else self.flags[frame]
             stored = zlib.compress(contents) if flag == ZLIB else contents
             if frame in self.lost:

@@ -271,7 +271,7 @@ def test_garbled_descriptor_is_a_lost_page(tmp_path: Path) -> None:
 
 
 def test_split_kdump(tmp_path: Path) -> None:
-    target = identify(write(tmp_path, Kdump(pages=PAGES, split=(1, 40)).build()))
+    target = identify(write(tmp_path, Kdump(pages=PAGES, split=(0, 40)).build()))
     check_kernel(target)
     assert target.format == "kdump-split"
     assert not target.truncated

@@ -135,11 +135,9 @@ def test_garbled_vmcoreinfo_is_a_sentence(tmp_path: Path, info: bytes) -> None:
             opened(tmp_path, data)
 
 
-def test_text_and_split_dumps_are_not_opened(tmp_path: Path) -> None:
+def test_text_is_not_opened() -> None:
     with pytest.raises(TargetError, match="is a text file"):
         open_program(Target(path="console.txt", format="text"))
-    with pytest.raises(TargetError, match="--reassemble"):
-        opened(tmp_path, Kdump(pages=PAGES, split=(1, 60)).build())
 
 
 def test_never_the_live_kernel() -> None:
