@@ -12,9 +12,9 @@ def main() -> None:
     os.environ.setdefault("DRGN_DISABLE_PLUGINS", "*")
     # One short run that keeps what it makes: collecting costs 4 % and frees next to nothing.
     gc.set_threshold(200_000, 20, 20)
-    from crashkit.cli import code, conncount, conntrack, skb
+    from crashkit.cli import code, conncount, conntrack, doctor, skb
     from crashkit.cli.app import app
 
-    for more in (code, conntrack, conncount, skb):
+    for more in (code, conntrack, conncount, doctor, skb):
         more.register()
     app(prog_name="crashkit")

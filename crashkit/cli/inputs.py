@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,12 @@ def open_crash(path: Path, options: Options, symbols: list[Path] | None = None) 
             raise UsageError(f"--debug-directory {directory} is not a directory")
     try:
         return crash_.open(
-            path, symbols=files, debug_directory=directories or None, types=options.types
+            path,
+            symbols=files,
+            debug_directory=directories or None,
+            types=options.types,
+            download=options.download,
+            progress=None if options.quiet else _progress,
         )
     except SymbolsError as mismatch:
         if options.types != "auto" or not files:
@@ -83,6 +89,17 @@ def open_crash(path: Path, options: Options, symbols: list[Path] | None = None) 
             raise
         complain(f"warning: {safe(mismatch)}; going on with the dump's own names and types")
         return crash
+
+
+_MIB = 1 << 20
+
+
+def _progress(done: int, total: int | None) -> None:
+    # On a terminal only: a log is not to be filled with it.
+    if sys.stderr.isatty():
+        of = f" of {total // _MIB}" if total else ""
+        end = "\n" if total and done >= total else ""
+        print(f"\rcrashkit: debug info: {done // _MIB}{of} MiB", end=end, file=sys.stderr)
 
 
 def warn(crash: Crash, options: Options) -> None:

@@ -88,9 +88,8 @@ def check(
         if value in _LATER.get(name, ()):
             raise UsageError(f"--{name} {value} is not built yet; use {' or '.join(allowed)}")
         raise UsageError(f"--{name} {value}: not one of {', '.join(allowed)}")
-    for name in ("redact", "download"):
-        if getattr(options, name):
-            raise not_built(f"--{name}")
+    if options.redact:
+        raise not_built("--redact")
 
 
 def not_built(what: str) -> UsageError:

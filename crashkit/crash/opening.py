@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crashkit.crash.core import Crash
+from crashkit.errors import SymbolsError
+from crashkit.symbols import where
 from crashkit.symbols.attach import Wanted, attach
-from crashkit.target import identify, open_program
+from crashkit.symbols.debuginfo import vmlinux_candidates
+from crashkit.symbols.download import Progress, fetch
+from crashkit.target import Target, identify, open_program
 
 
 def open_crash(
@@ -17,15 +21,20 @@ def open_crash(
     symbols: Sequence[str | Path] = (),
     debug_directory: str | Path | Sequence[str | Path] | None = None,
     types: str = "auto",
+    download: bool = False,
+    progress: Progress | None = None,
 ) -> Crash:
     """Open a vmcore.
 
     :param symbols: vmlinux and module files; a file of another build is an error
     :param debug_directory: directories laid out like ``/usr/lib/debug``
     :param types: ``auto``, ``dwarf`` (only debug files) or ``btf`` (only the dump itself)
+    :param download: ask debuginfod for the kernel's debug info where none is found here
+    :param progress: called with the bytes fetched and their number, if that is known
     :raises UsageError: the live kernel was named
     :raises TargetError: the dump cannot be opened
-    :raises SymbolsError: debug info was demanded and is missing or of another build
+    :raises SymbolsError: debug info was demanded and is missing or of another build,
+        or it was to be downloaded and no server has it
     """
     started = time.monotonic()
     target = identify(path)
@@ -33,11 +42,14 @@ def open_crash(
         return Crash.from_text(target)
     prog = open_program(target)
     directories = _directories(debug_directory)
+    files = [Path(file) for file in symbols]
+    if download and types != "btf":
+        files += _downloaded(target, files, directories, progress)
     attached = attach(
         prog,
         Wanted(
             types=types,
-            files=tuple(Path(file) for file in symbols),
+            files=tuple(files),
             directories=directories,
             release=target.release,
             build_id=target.build_id,
@@ -46,6 +58,25 @@ def open_crash(
     crash = Crash(target, prog, attached)
     crash.timing["open"] = time.monotonic() - started
     return crash
+
+
+def _downloaded(
+    target: Target,
+    named: Sequence[Path],
+    directories: Sequence[Path],
+    progress: Progress | None,
+) -> list[Path]:
+    # Nothing is fetched that is here already.
+    here = vmlinux_candidates(target.release, target.build_id, directories)
+    if named or any(True for _path in here):
+        return []
+    if target.build_id is None:
+        raise SymbolsError(
+            "the dump does not say its kernel's build id, so its debug info cannot be asked for:"
+            " name the vmlinux with -s"
+        )
+    offer = where.offer(target.release, target.version, target.build_id)
+    return [fetch(target.build_id, offer.urls, progress)]
 
 
 def _directories(given: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:

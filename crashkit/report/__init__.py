@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from crashkit.report.conntrack import Listing
     from crashkit.report.conntrack_explanation import build_explanation
     from crashkit.report.dis import build_dis, render_dis
+    from crashkit.report.doctor import build_doctor, render_doctor
     from crashkit.report.document import build_report, limit_entry
     from crashkit.report.explain import build_explain, render_explain
     from crashkit.report.json_text import (
@@ -43,6 +44,7 @@ __all__ = [
     "build_bt",
     "build_conncount",
     "build_dis",
+    "build_doctor",
     "build_explain",
     "build_explanation",
     "build_log",
@@ -57,6 +59,7 @@ __all__ = [
     "render_conncount",
     "render_conntrack_summary",
     "render_dis",
+    "render_doctor",
     "render_explain",
     "render_explanation",
     "render_json",
@@ -75,6 +78,7 @@ _MODULES = {
     "conncount": ("build_conncount",),
     "conntrack": ("Listing",),
     "conntrack_explanation": ("build_explanation",),
+    "doctor": ("build_doctor", "render_doctor"),
     "dis": ("build_dis", "render_dis"),
     "explain": ("build_explain", "render_explain"),
     "document": (

@@ -123,9 +123,19 @@ def test_options_reach_open(
     use(seed())
     module = tmp_path / "x.ko"
     module.write_bytes(b"")
-    invoke("triage", dump, "-s", module, "--debug-directory", tmp_path, "--types", "dwarf")
+    invoke(
+        "triage", dump, "-s", module, "--debug-directory", tmp_path, "--types", "dwarf",
+        "--download", "-q",
+    )  # fmt: skip
     assert opened == [
-        {"path": dump, "symbols": [module], "debug_directory": [tmp_path], "types": "dwarf"}
+        {
+            "path": dump,
+            "symbols": [module],
+            "debug_directory": [tmp_path],
+            "types": "dwarf",
+            "download": True,
+            "progress": None,
+        }
     ]
 
 
@@ -219,7 +229,6 @@ def test_warnings_go_to_stderr_unless_quiet(use: Callable[..., None], dump: Path
         (["--types", "stabs"], "not one of auto, dwarf, btf"),
         (["--color", "mauve"], "not one of"),
         (["--redact"], "--redact is not built yet"),
-        (["--download"], "--download is not built yet"),
         (["-s", "/nonexistent"], "/nonexistent is not a file"),
         (["--debug-directory", "/nonexistent"], "is not a directory"),
         (["--recipes", "/nonexistent"], "is not a directory"),
