@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from drgn import Program
 
-from crashkit.dataflow import Dataflow, State, analyse_function, state_at
+from crashkit.dataflow import Dataflow, State, alignment_of, analyse_function, state_at
 from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import SymbolAt
@@ -45,7 +45,9 @@ def stopped_at(prog: Program, frame: Frame) -> Stopped:
 
     :raises Unavailable: its bytes are not in the dump, or ``pc`` is no instruction of it
     """
-    key = (_CACHE_KEY, frame.pc, frame.interrupted)
+    # The same for every frame that is there, unless the function aligns its stack pointer.
+    aligned = None if frame.cfa is None else alignment_of(prog, function_of(frame), frame.cfa)
+    key = (_CACHE_KEY, frame.pc, frame.interrupted, aligned)
     found = prog.cache.get(key)
     if isinstance(found, Unavailable):
         raise found
@@ -60,7 +62,7 @@ def stopped_at(prog: Program, frame: Frame) -> Stopped:
 
 def _stopped_at(prog: Program, frame: Frame) -> Stopped:
     function = function_of(frame)
-    flow = analyse_function(prog, function)
+    flow = analyse_function(prog, function, frame.cfa)
     if frame.interrupted:
         state = state_at(flow, frame.pc)
         return Stopped(function=function, flow=flow, call=None, before=state, now=state)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from crashkit.dataflow import Const, Entry, FrameAddress, Load, Masked, Part, Sum, Term
+from crashkit.dataflow import (
+    Const,
+    Entry,
+    FrameAddress,
+    Incoming,
+    Load,
+    Masked,
+    Part,
+    Sum,
+    Term,
+)
 from crashkit.value import Origin
 
 _U64 = (1 << 64) - 1
@@ -34,6 +44,8 @@ def short(term: Term) -> str:
     """Write a term as a person does: ``rsi``, ``0x10(rdi)``, ``CFA-0x30``."""
     if isinstance(term, Entry):
         return f"its own {term.register}"
+    if isinstance(term, Incoming):
+        return f"its argument at CFA{term.offset:+#x}"
     if isinstance(term, Const):
         return f"{term.value:#x}"
     if isinstance(term, FrameAddress):

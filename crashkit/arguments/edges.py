@@ -23,9 +23,10 @@ from crashkit.arguments.tails import (
     substitute,
     terms_through,
 )
-from crashkit.dataflow import Const, Load, State, Term, add, analyse_function
+from crashkit.dataflow import Const, Entry, Incoming, Load, State, Term, add, analyse_function
 from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
+from crashkit.registers import ARGUMENT_REGISTERS
 from crashkit.symbols import in_kernel_text
 
 ValueOf = Callable[[Term], int]
@@ -48,15 +49,27 @@ class Edge:
     verified: bool = True
     """The call's target is known to lead to the callee."""
 
-    def terms(self, register: str) -> tuple[frozenset[Term], bool]:
+    def _through(self, chain: Chain, place: str | Incoming) -> tuple[frozenset[Term], bool]:
+        # The same for every frame: remembered.
+        jumps = tuple((function, jump.address) for function, jump in self.jumps.items())
+        key = ("crashkit.through", chain, self.callee, place, jumps)
+        if key not in self.prog.cache:
+            found = terms_through(self.prog, chain, self.callee, place, self.jumps)
+            self.prog.cache[key] = found
+        through: tuple[frozenset[Term], bool] = self.prog.cache[key]
+        return through
+
+    def terms(self, register: str | Incoming) -> tuple[frozenset[Term], bool]:
         """What the caller had in ``register`` on each way, and whether all code is known.
+
+        :param register: or the place of an argument on the stack
 
         :raises Unavailable: code on the way is not in the dump
         """
         terms: set[Term] = set()
         complete = self.caller.flow.complete
         for chain in self.chains:
-            through, known = terms_through(self.prog, chain, self.callee, register, self.jumps)
+            through, known = self._through(chain, register)
             if not through:
                 return frozenset(), False
             complete = complete and known
@@ -68,6 +81,27 @@ class Edge:
             complete = complete and known
             terms |= more
         return frozenset(terms), complete
+
+    def by(self, caller: Stopped) -> Edge:
+        """The same edge, with more known of its caller."""
+        others = tuple(replace(other, caller=caller) for other in self.others)
+        return replace(self, caller=caller, others=others)
+
+    def certain_terms(self) -> Iterator[tuple[Term, Term]]:
+        """Yield the argument registers that hold one term of the caller's on every way.
+
+        :returns: the callee's name for each, and the term
+        :raises Unavailable: code on the way is not in the dump
+        """
+        for name in ARGUMENT_REGISTERS:
+            terms, complete = self.terms(name)
+            if complete and len(terms) == 1:
+                yield Entry(name), next(iter(terms))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the call itself entered the callee, and not a jump of what it called."""
+        return self.chains == ((),) and not self.others
 
     @property
     def call_offset(self) -> int:

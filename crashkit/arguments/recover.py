@@ -13,7 +13,7 @@ from crashkit.arguments.combine import combine
 from crashkit.arguments.parts import Argument, MissingArgument
 from crashkit.arguments.pt_regs import user_registers
 from crashkit.arguments.resolve import Resolver
-from crashkit.dataflow import Entry, FrameAddress, Term
+from crashkit.dataflow import Entry, FrameAddress, Incoming, Term
 from crashkit.dataflow.prototype import parameters_of, prototype_of, source_prototype
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import size_of, strip
@@ -121,7 +121,11 @@ class StackArguments:
                     if way != _DEBUG_INFO:  # that it says nothing is no reason
                         problems.append(missing)
         elif isinstance(place, FrameAddress):
-            ways.append(("caller", self._resolver.passed_on_stack(position, place.offset, size)))
+            for way, ask in self._stack_ways(position, place.offset, size):
+                try:
+                    ways.append((way, ask()))
+                except Unavailable as missing:
+                    problems.append(missing)
         else:
             raise Unavailable(what, Reason.UNSUPPORTED, "not passed in a register")
         if not ways:
@@ -148,6 +152,20 @@ class StackArguments:
                 (_DEBUG_INFO, lambda: passed_by_call_site(self._resolver, position, register))
             )
         return ways
+
+    def _stack_ways(
+        self, position: int, offset: int, size: int
+    ) -> list[tuple[str, Callable[[], Answer]]]:
+        function = self.frames[position].function
+
+        def kept() -> Answer:
+            answer = self._resolver.kept(position, Incoming(offset), size)
+            return replace(answer, how=f"{function} still has it in {answer.how}")
+
+        def passed() -> Answer:
+            return self._resolver.passed_on_stack(position, offset, size)
+
+        return [("the function", kept), ("its caller", passed)]
 
     def _with_current(self, position: int, argument: Argument) -> Argument:
         if not self._has_debug_file:

@@ -8,6 +8,7 @@ call has it. Reading memory again is the weakest way: it may have changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,25 +16,35 @@ from drgn import Program
 
 from crashkit.arguments.activation import Stopped, function_of, stopped_at
 from crashkit.arguments.answer import Answer, short
+from crashkit.arguments.derive import derived
 from crashkit.arguments.edges import Edge, edge_between
 from crashkit.arguments.pt_regs import UserRegisters
+from crashkit.arguments.readings import (
+    extended,
+    in_register,
+    low,
+    passed_terms,
+    stack_pointer,
+    with_value,
+)
+from crashkit.arguments.replay import Replays, may_differ
 from crashkit.dataflow import (
     UNKNOWN,
     Const,
     Entry,
     FrameAddress,
+    Incoming,
     Load,
     Masked,
     Part,
     Term,
-    signed64,
     split,
 )
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
 from crashkit.registers import CALLEE_SAVED, CALLER_SAVED
-from crashkit.unwind import Frame, RegisterValue
-from crashkit.value import Certainty, Origin
+from crashkit.unwind import Frame
+from crashkit.value import Origin
 
 _Read = Callable[[], Answer]
 _U64 = (1 << 64) - 1
@@ -52,6 +63,12 @@ class Resolver:
     _steps: int = 0
     _deep: int = 0
     _edges: dict[int, Edge] = field(default_factory=dict)
+    _no_edges: dict[int, Unavailable] = field(default_factory=dict)
+    _sought: set[int] = field(default_factory=set)
+    _replays: Replays = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._replays = Replays(self.prog, self._constant, frozenset(self.user.members))
 
     def start(self) -> None:
         """Begin a new question: its work is counted from here."""
@@ -94,14 +111,34 @@ class Resolver:
         :raises Unavailable: nothing holds it any longer
         """
         here = self.stopped(position)
-        root, distance = split(_low(term, size))
+        root, distance = split(low(term, size))
         if root == UNKNOWN:
             raise Unavailable(short(term), Reason.OPTIMIZED_OUT, "no register or slot keeps it")
         for held, read in self._held(position, here, size):
-            base, offset = split(_low(held, size))
+            base, offset = split(low(held, size))
             if base == root:
                 return read().moved(distance - offset).weaker(here.flow.complete)
-        raise Unavailable(short(term), Reason.OPTIMIZED_OUT, "no register or slot keeps it")
+        return self._given_on(position, here, root, size).moved(distance)
+
+    def _given_on(self, position: int, here: Stopped, root: Term, size: int) -> Answer:
+        # What it passed in its own call, if the function that was entered by it has kept that.
+        if position and not self.frames[position].interrupted:
+            with suppress(Unavailable):
+                return self._given_to(position - 1, self.edge(position - 1), here, root, size)
+        raise Unavailable(short(root), Reason.OPTIMIZED_OUT, "no register or slot keeps it")
+
+    def _given_to(self, callee: int, edge: Edge, here: Stopped, root: Term, size: int) -> Answer:
+        for place, held in passed_terms(here) if edge.is_plain else edge.certain_terms():
+            base, distance = split(low(held, size))
+            if base != root:
+                continue
+            with suppress(Unavailable):
+                kept = self.kept(callee, place, size)
+                name = self.frames[callee].function
+                how = f"what it passed to {name}, which has {short(place)} in {kept.how}"
+                certain = edge.verified and here.flow.complete
+                return replace(kept.moved(-distance), how=how).weaker(certain)
+        raise Unavailable(short(root), Reason.OPTIMIZED_OUT, "it was not passed on")
 
     def passed(self, position: int, register: str, size: int = 8) -> Answer:
         """What the caller had in ``register`` before its call of this frame's function.
@@ -109,7 +146,36 @@ class Resolver:
         :raises Unavailable: there is no caller, or it has not kept it
         """
         edge = self.edge(position)
-        terms, complete = edge.terms(register)
+        try:
+            found = self._passed(position, edge, register, size)
+        except Unavailable:
+            if not may_differ(edge, register):
+                raise
+            return self._passed(position, self._replayed(position, edge), register, size)
+        if not found.proved and edge.verified and may_differ(edge, register):
+            with suppress(Unavailable):
+                again = self._passed(position, self._replayed(position, edge), register, size)
+                return again if again.proved else found
+        return found
+
+    def _replayed(self, position: int, edge: Edge) -> Edge:
+        caller = position + 1
+        kept = self._steps, self._deep
+        self.start()
+        try:
+            stopped = partial(self.stopped, caller)
+            return edge.by(self._replays.of(caller, stopped, partial(self.entry, caller)))
+        finally:
+            self._steps, self._deep = kept
+
+    def _constant(self, address: int, size: int) -> int | None:
+        if self.user.stable(address, size) is None:
+            return None
+        return int.from_bytes(read_bytes(self.prog, address, size), "little")
+
+    def _passed(self, position: int, edge: Edge, place: str | Incoming, size: int) -> Answer:
+        terms, complete = edge.terms(place)
+        register = place if isinstance(place, str) else short(place)
         caller = position + 1
         answers = [self.term(caller, term, size) for term in terms]
         if not answers:
@@ -136,9 +202,9 @@ class Resolver:
         :raises Unavailable: there is no caller, or the call was not a plain one
         """
         edge = self.edge(position)
+        if not edge.is_plain:
+            return self._passed(position, edge, Incoming(offset), size)
         what = f"the argument at CFA{offset:+#x}"
-        if edge.chains != ((),):
-            raise Unavailable(what, Reason.UNSUPPORTED, "on the stack, through a tail call")
         before = edge.caller.before
         stack = before.register("rsp")
         slot = None
@@ -159,7 +225,20 @@ class Resolver:
         """
         known = self._edges.get(position)
         if known is None:
-            known = self._edges[position] = self._find_edge(position)
+            if position in self._no_edges:
+                raise self._no_edges[position]
+            if position in self._sought:
+                what = f"caller of {self.frames[position].function}"
+                raise Unavailable(what, Reason.AMBIGUOUS, "it follows from itself")
+            self._sought.add(position)
+            try:
+                known = self._edges[position] = self._find_edge(position)
+            except Unavailable as missing:
+                if len(self._sought) == 1:  # not for want of one that is under way
+                    self._no_edges[position] = missing
+                raise
+            finally:
+                self._sought.remove(position)
         return known
 
     def _find_edge(self, position: int) -> Edge:
@@ -194,7 +273,7 @@ class Resolver:
         :raises Unavailable: nothing in the dump tells any longer
         """
         self._count(short(term))
-        root, distance = split(_low(term, size))
+        root, distance = split(low(term, size))
         if isinstance(root, Const):
             value = (root.value + distance) & _U64
             return Answer(value=value, proved=True, origin=Origin.DATAFLOW, how=f"{value:#x}")
@@ -218,22 +297,34 @@ class Resolver:
             if root.register in CALLEE_SAVED:
                 return self._callee_saved(position, root.register, size)
             return self.entry(position, root.register, size)
+        if isinstance(root, Incoming):
+            return self.passed_on_stack(position, root.offset, size)
         if isinstance(root, Part):
             found = self.term(position, root.base, min(size, root.size))
-            return _with_value(found, _extended(found.value, root.size, root.signed))
+            return with_value(found, extended(found.value, root.size, root.signed))
         if isinstance(root, Masked):
             found = self.term(position, root.base, size)
-            return _with_value(found, found.value & root.mask)
+            return with_value(found, found.value & root.mask)
         if isinstance(root, Load):
             return self._reload(position, root)
-        raise Unavailable(short(root), Reason.OPTIMIZED_OUT, "no register or slot keeps it")
+        return self._derived(position, root, size)
+
+    def _derived(self, position: int, root: Term, size: int) -> Answer:
+        here, frame = self.stopped(position), self.frames[position]
+        stop = here.call.address if here.call else frame.pc
+        self._deep += 1
+        try:
+            found = derived(here, stop, root, size, partial(self.term, position))
+        finally:
+            self._deep -= 1
+        return found.weaker(here.flow.complete)
 
     def _callee_saved(self, position: int, register: str, size: int) -> Answer:
         caller = position + 1
         if caller < len(self.frames) and not self.frames[caller].interrupted:
             held = self.frames[caller].registers.get(register)
             if held is not None:
-                return _in_register(register, held)
+                return in_register(register, held)
         return self.passed(position, register, size)
 
     def _frame_address(self, position: int, offset: int) -> Answer:
@@ -267,7 +358,7 @@ class Resolver:
         else:
             how = f"what {address:016x} holds now ({base.how})"
         return Answer(
-            value=_extended(value, load.size, load.signed),
+            value=extended(value, load.size, load.signed),
             proved=register is not None,
             origin=Origin.MEMORY,
             how=how,
@@ -282,10 +373,10 @@ class Resolver:
         for name in names:
             known = frame.registers.get(name)
             if known is not None:
-                yield here.now.register(name), partial(_in_register, name, known)
+                yield here.now.register(name), partial(in_register, name, known)
         stack = here.before.register("rsp")
         if not isinstance(stack, FrameAddress):
-            yield stack, partial(_stack_pointer, frame.sp)
+            yield stack, partial(stack_pointer, frame.sp)
         for offset, slot in here.now.slots.items():
             if slot.size >= size and here.flow.is_own(offset, slot, here.call):
                 yield slot.term, partial(self._in_slot, position, offset, slot.size)
@@ -305,45 +396,3 @@ class Resolver:
         self._steps += 1
         if self._steps > _MOST_STEPS or self._deep > _DEEPEST:
             raise Unavailable(what, Reason.BUDGET, "the way to its value is too long")
-
-
-def _low(term: Term, size: int) -> Term:
-    # What only changes bytes above the wanted ones does not count.
-    while True:
-        if isinstance(term, Part):
-            keeps = term.size >= size
-        else:
-            keeps = isinstance(term, Masked) and not ~term.mask & ((1 << 8 * size) - 1)
-        if not keeps or not isinstance(term, (Part, Masked)):
-            return term
-        term = term.base
-
-
-def _extended(value: int, size: int, signed: bool) -> int:
-    value &= (1 << 8 * size) - 1
-    if signed and size < 8 and value >> (8 * size - 1):
-        value -= 1 << 8 * size
-    return value & _U64
-
-
-def _with_value(answer: Answer, value: int) -> Answer:
-    return answer.moved(signed64(value - answer.value))
-
-
-def _in_register(name: str, held: RegisterValue) -> Answer:
-    where = ""
-    if held.slot is not None:
-        where = f", saved at {held.slot:016x}"
-        if held.saved_by is not None:
-            where = f"; {held.saved_by} pushed it at {held.slot:016x}"
-    return Answer(
-        value=held.value,
-        proved=held.certainty is Certainty.PROVED,
-        origin=Origin.SAVED_REGISTER if held.saved_by else Origin.REGISTER,
-        how=name + where,
-    )
-
-
-def _stack_pointer(value: int) -> Answer:
-    how = f"the stack pointer {value:016x}"
-    return Answer(value=value, proved=True, origin=Origin.CFI, how=how)

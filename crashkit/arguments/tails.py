@@ -17,6 +17,7 @@ from crashkit.dataflow import (
     Dataflow,
     Entry,
     FrameAddress,
+    Incoming,
     Load,
     Masked,
     Part,
@@ -43,6 +44,8 @@ _MOST_TERMS = 16
 _LARGEST = 1 << 16
 # jmp rel32, and jcc rel32: also found inside other instructions, which only costs time.
 _JUMP = re.compile(rb"(?=(?:\xe9|\x0f[\x80-\x8f])(....))", re.DOTALL)
+# A patched alternative of a function next to it.
+_SHORT_JUMP = re.compile(rb"(?=\xeb(.))", re.DOTALL)
 _AT_ENTRY = FrameAddress(-8)
 
 Chain = tuple[SymbolAt, ...]
@@ -136,7 +139,7 @@ def _scan(prog: Program, function: SymbolAt) -> Iterator[SymbolAt]:
     except Unavailable:
         return
     end = function.address + function.size
-    for match in _JUMP.finditer(code):
+    for match in (*_JUMP.finditer(code), *_SHORT_JUMP.finditer(code)):
         distance = int.from_bytes(match[1], "little", signed=True)
         target = function.address + match.end(1) + distance
         if function.address <= target < end or not in_kernel_text(prog, target):
@@ -152,16 +155,17 @@ def _scan(prog: Program, function: SymbolAt) -> Iterator[SymbolAt]:
 
 
 def terms_through(
-    prog: Program, chain: Chain, callee: int, register: str, jumps: Jumps | None = None
+    prog: Program, chain: Chain, callee: int, place: str | Incoming, jumps: Jumps | None = None
 ) -> tuple[frozenset[Term], bool]:
-    """What ``register`` holds at ``callee``, in terms of the chain's first function's entry.
+    """What ``place`` holds at ``callee``, in terms of the chain's first function's entry.
 
+    :param place: a register, or the place of an argument on the stack
     :param jumps: the jumps through a pointer on the way, by the function that makes them
     :returns: one term for each way through the chain (none: it cannot be followed), and
         whether the code of every function on it is known in full
     :raises Unavailable: a function of the chain is not in the dump
     """
-    terms: set[Term] = {Entry(register)}
+    terms: set[Term] = {Entry(place) if isinstance(place, str) else place}
     complete = True
     target = callee
     for function in reversed(chain):
@@ -171,7 +175,7 @@ def terms_through(
         states = [flow.state_before(jump.address) for jump in leave]
         leaving = [state for state in states if state.register("rsp") == _AT_ENTRY]
         complete = complete and flow.complete and len(leaving) == len(states)
-        terms = {substitute(term, state) for term in terms for state in leaving}
+        terms = {substitute(term, state, jumped=True) for term in terms for state in leaving}
         if len(terms) > _MOST_TERMS:
             return frozenset(), False
         target = function.address
@@ -195,25 +199,41 @@ def indirect_tail_jumps(flow: Dataflow) -> Iterator[Instruction]:
             yield instruction
 
 
-def substitute(term: Term, state: State) -> Term:
-    """Replace the entry registers in a term by what they hold in a caller's ``state``.
+def substitute(term: Term, state: State, *, jumped: bool = False) -> Term:
+    """Replace what the function of a term was entered with by what a caller had in ``state``.
 
     What only the term's own function knew becomes unknown.
+
+    :param jumped: the state is before a jump to that function, not before a call
     """
+
+    def of(inner: Term) -> Term:
+        return substitute(inner, state, jumped=jumped)
+
     if isinstance(term, Const):
         return term
     if isinstance(term, Entry):
         return state.register(term.register)
+    if isinstance(term, Incoming):
+        return _stored(term, state, jumped)
     if isinstance(term, Sum):
-        return add(substitute(term.base, state), term.addend)
+        return add(of(term.base), term.addend)
     if isinstance(term, Masked):
-        return mask(substitute(term.base, state), term.mask)
+        return mask(of(term.base), term.mask)
     if isinstance(term, Part):
-        return part(substitute(term.base, state), term.size, term.signed)
+        return part(of(term.base), term.size, term.signed)
     if isinstance(term, Load):
-        inner = substitute(term.base, state)
-        return Load(inner, term.offset, term.size, term.at, term.signed)
+        return Load(of(term.base), term.offset, term.size, term.at, term.signed)
     if isinstance(term, PerCpu):
-        inner = substitute(term.base, state)
-        return PerCpu(inner, term.offset, term.size, term.at, term.segment, term.signed)
+        base = of(term.base)
+        return PerCpu(base, term.offset, term.size, term.at, term.segment, term.signed)
     return UNKNOWN
+
+
+def _stored(argument: Incoming, state: State, jumped: bool) -> Term:
+    # A jump leaves the return address where it is, a call pushes one.
+    stack = state.register("rsp")
+    if not isinstance(stack, FrameAddress):
+        return UNKNOWN
+    slot = state.slots.get(stack.offset + (8 if jumped else 0) + argument.offset)
+    return slot.term if slot is not None and slot.size == 8 else UNKNOWN

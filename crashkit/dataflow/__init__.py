@@ -5,7 +5,7 @@ instructions or is :class:`~crashkit.dataflow.terms.Unknown`.
 """
 
 from crashkit.dataflow.analysis import Dataflow, analyse
-from crashkit.dataflow.function import analyse_function
+from crashkit.dataflow.function import alignment_of, analyse_function
 from crashkit.dataflow.prototype import Parameter, parameters_of, prototype_of
 from crashkit.dataflow.queries import (
     locations_of,
@@ -22,6 +22,7 @@ from crashkit.dataflow.terms import (
     Defined,
     Entry,
     FrameAddress,
+    Incoming,
     Load,
     Masked,
     Merged,
@@ -44,6 +45,7 @@ __all__ = [
     "Defined",
     "Entry",
     "FrameAddress",
+    "Incoming",
     "Load",
     "Masked",
     "Merged",
@@ -58,6 +60,7 @@ __all__ = [
     "UNKNOWN",
     "Unknown",
     "add",
+    "alignment_of",
     "analyse",
     "analyse_function",
     "lineage",

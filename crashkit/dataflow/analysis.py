@@ -12,21 +12,20 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from crashkit.dataflow.extents import EVERYTHING, NOTHING, Extents
+from crashkit.dataflow.leaving import interrupted, is_tail_call
 from crashkit.dataflow.liveness import Liveness
-from crashkit.dataflow.operands import FindVariables, escape_value
+from crashkit.dataflow.operands import FindVariables, restores_of
 from crashkit.dataflow.stack_pointer import body_stack_pointer
 from crashkit.dataflow.state import Slot, State
-from crashkit.dataflow.terms import UNKNOWN, Const, FrameAddress, Load, Term, Unknown
+from crashkit.dataflow.terms import Term
 from crashkit.dataflow.transfer import Pointee, Transfer
 from crashkit.disasm import (
     LONGEST_INSTRUCTION,
     Flow,
     Instruction,
     MemoryOperand,
-    RegisterOperand,
 )
 from crashkit.errors import Reason, Unavailable
-from crashkit.registers import CALLEE_SAVED
 
 _FALLS_THROUGH = (Flow.NEXT, Flow.BRANCH, Flow.CALL)
 _FILLERS = frozenset({"nop", "int3"})
@@ -53,6 +52,9 @@ class Dataflow:
         pointee: Pointee | None = None,
         entry: int | None = None,
         gaps: bool = False,
+        shows_saves: bool = False,
+        incoming: int = 0,
+        handlers: Mapping[int, frozenset[str]] | None = None,
     ) -> None:
         self.instructions = {instruction.address: instruction for instruction in instructions}
         self.entry = instructions[0].address if entry is None else entry
@@ -60,32 +62,34 @@ class Dataflow:
         self.from_file = False
         self.outside: frozenset[int] = frozenset()
         self._order = sorted(self.instructions)
-        self._by_end = {instruction.end: instruction for instruction in instructions}
-        self._exception_edges = exception_edges
-        self._transfer = Transfer(
-            restores=_restores(instructions),
+        self.by_end = {instruction.end: instruction for instruction in instructions}
+        self.exception_edges = exception_edges
+        self.handlers = handlers or {}
+        transfer = Transfer(
+            restores=frozenset() if shows_saves else restores_of(instructions),
             find_variables=find_variables,
             stack_pointer=partial(
                 body_stack_pointer, self.instructions, self.entry, exception_edges
             ),
             pointee=pointee,
         )
+        self._transfer = self._refined(transfer)
         self._liveness: Liveness | None = None
         self._before: dict[int, State] = {}
         self._reached: dict[int, frozenset[int]] = {}
-        self._leaders = self._find_leaders()
-        self._starts: dict[int, State] = {}
+        self.leaders = self._find_leaders()
+        self.starts: dict[int, State] = {}
         self._has_loop = False
         self._seeding = False
-        self._settled: frozenset[int] = frozenset()
+        self.settled: frozenset[int] = frozenset()
         if self.entry in self.instructions:
-            self._starts[self.entry] = State.at_entry()
-            self._propagate(self.entry, self._starts[self.entry])
+            self.starts[self.entry] = self._at_entry(incoming)
+            self._propagate(self.entry, self.starts[self.entry])
         if gaps:
             self._start_after_gaps()
         if edges_known and self.complete:
             # What is left never runs (patched alternatives); it must not spoil the rest.
-            self._settled = frozenset(self._before)
+            self.settled = frozenset(self._before)
         self._seed_the_rest()
         if self._has_loop:
             self._sharpen()
@@ -104,7 +108,7 @@ class Dataflow:
                 Reason.NOT_APPLICABLE,
                 "no instruction of this function starts there",
             )
-        leader = self._leader_of(address)
+        leader = self.leader_of(address)
         state = self._before.get(leader)
         if state is None:
             return State.unknown()
@@ -114,9 +118,15 @@ class Dataflow:
             leader = self.instructions[leader].end
         return state
 
+    def state_after(self, address: int) -> State:
+        """State after the instruction at ``address`` has run; a copy."""
+        state = self.state_before(address)
+        self._transfer.apply(state, self.instructions[address])
+        return state
+
     def call_before(self, return_address: int) -> Instruction | None:
         """The call that returns to ``return_address``; None if none of this function does."""
-        instruction = self._by_end.get(return_address)
+        instruction = self.by_end.get(return_address)
         return instruction if instruction and instruction.operation == "call" else None
 
     def covers(self, address: int) -> bool:
@@ -135,7 +145,10 @@ class Dataflow:
         """Whether a slot is the function's own while ``call`` is under way.
 
         One that it never reads again may be an argument for the callee, who may change it.
+        Its own arguments lie beyond what it can pass.
         """
+        if offset >= 0:
+            return True
         readers = self._transfer.loaded_slots.get(offset) or None
         if slot.saved or readers is None or call is None:
             return slot.saved or readers is not None
@@ -153,7 +166,7 @@ class Dataflow:
             while address not in found and address in self.instructions:
                 found.add(address)
                 instruction = self.instructions[address]
-                work.extend(self._exception_edges.get(address, ()))
+                work.extend(self.exception_edges.get(address, ()))
                 if instruction.flow in (Flow.JUMP, Flow.BRANCH) and instruction.target:
                     work.append(instruction.target)
                 if instruction.flow not in (*_FALLS_THROUGH, Flow.STOP):
@@ -169,6 +182,12 @@ class Dataflow:
 
     # Construction
 
+    def _refined(self, transfer: Transfer) -> Transfer:
+        return transfer
+
+    def _at_entry(self, incoming: int) -> State:
+        return State.at_entry(incoming)
+
     def _find_leaders(self) -> frozenset[int]:
         leaders = {self.entry}
         outside = set()
@@ -183,14 +202,14 @@ class Dataflow:
                 else:
                     outside.add(target)
                     self._check_boundary(target)
-            if address in self._exception_edges:
-                leaders.update((instruction.end, *self._exception_edges[address]))
+            if address in self.exception_edges:
+                leaders.update((instruction.end, *self.exception_edges[address]))
         leaders.update(self._after_gaps())
         self.outside = frozenset(outside)
         return frozenset(leader for leader in leaders if leader in self.instructions)
 
     def _after_gaps(self) -> list[int]:
-        return [address for address in self._order if address not in self._by_end]
+        return [address for address in self._order if address not in self.by_end]
 
     def _check_boundary(self, target: int) -> None:
         # A jump into the middle of an instruction: the listing is not the code that ran.
@@ -200,9 +219,10 @@ class Dataflow:
                 self.complete = self.complete and instruction.end <= target
                 return
 
-    def _leader_of(self, address: int) -> int:
-        while address not in self._leaders:
-            address = self._by_end[address].address
+    def leader_of(self, address: int) -> int:
+        """Address of the first instruction of the block with the one at ``address``."""
+        while address not in self.leaders:
+            address = self.by_end[address].address
         return address
 
     def _propagate(self, start: int, state: State) -> None:
@@ -224,10 +244,10 @@ class Dataflow:
         # Joins remember what held only in a loop's first round. One more pass from the
         # states found, which hold for every execution, gives states that do as well.
         found, self._before = self._before, {}
-        for leader, state in self._starts.items():
+        for leader, state in self.starts.items():
             self._join(leader, state)
         for leader, state in found.items():
-            self._seeding = leader not in self._settled
+            self._seeding = leader not in self.settled
             self._run_block(leader, state)
 
     def _join(self, leader: int, state: State) -> bool:
@@ -243,7 +263,7 @@ class Dataflow:
         if self._transfer.variables is None:
             return EVERYTHING
         if self._liveness is None:
-            self._liveness = Liveness(self.instructions, self._leaders, self._exception_edges)
+            self._liveness = Liveness(self.instructions, self.leaders, self.exception_edges)
         if self._liveness.is_used(leader, register):
             return EVERYTHING
         if self._liveness.is_passed(leader, register):
@@ -256,8 +276,12 @@ class Dataflow:
         address = leader
         while True:
             instruction = self.instructions[address]
-            for handler in self._exception_edges.get(address, ()):
-                changed.extend(self._flow_to(handler, _interrupted(state, instruction)))
+            for handler in self.exception_edges.get(address, ()):
+                changed.extend(
+                    self._flow_to(
+                        handler, interrupted(state, instruction, self.handlers.get(address))
+                    )
+                )
             self._transfer.apply(state, instruction)
             if self._runs_on(instruction):
                 address = instruction.end
@@ -271,11 +295,11 @@ class Dataflow:
         return (
             instruction.flow is Flow.NEXT
             and following in self.instructions
-            and following not in self._leaders
+            and following not in self.leaders
         )
 
     def _flow_to(self, leader: int, state: State) -> list[int]:
-        if leader not in self._leaders or (leader in self._settled and self._seeding):
+        if leader not in self.leaders or (leader in self.settled and self._seeding):
             return []
         return [leader] if self._join(leader, state) else []
 
@@ -293,40 +317,27 @@ class Dataflow:
         if instruction.operation in ("int3", "(bad)"):
             self.complete = False
         elif instruction.flow is Flow.JUMP and instruction.target is None:
-            self.complete = self.complete and self._is_tail_call(instruction, state)
+            self.complete = self.complete and is_tail_call(instruction, state)
         elif instruction.flow is Flow.CALL and instruction.target in self.instructions:
             self.complete = self.complete and instruction.target == self.entry
-
-    def _is_tail_call(self, instruction: Instruction, state: State) -> bool:
-        # The frame is gone, and the pointer does not come out of a table.
-        if state.register("rsp") != FrameAddress(-8):
-            return False
-        if instruction.via is not None:
-            term = state.register(instruction.via)
-            from_table = isinstance(term, Unknown) or (
-                isinstance(term, Load) and isinstance(term.base, (Unknown, Const))
-            )
-            return not from_table
-        memory = instruction.memory
-        return memory is not None and memory.index is None
 
     def _seed_the_rest(self) -> None:
         # Blocks that no known edge reaches: fillers never run, any other code may.
         for address in self._order:
-            if address not in self._leaders or address in self._before:
+            if address not in self.leaders or address in self._before:
                 continue
             start = self._after_fillers(address)
             if start is not None and start not in self._before:
-                self._starts[address] = State.unknown()
+                self.starts[address] = State.unknown()
                 self._seeding = True
-                self._propagate(address, self._starts[address])
+                self._propagate(address, self.starts[address])
                 self._seeding = False
 
     def _start_after_gaps(self) -> None:
         # Whatever ran before, a register that is copied there is the same as its copy.
         for address in self._after_gaps():
             if address != self.entry:
-                state = self._starts[address] = State.entered_at(address)
+                state = self.starts[address] = State.entered_at(address)
                 self._propagate(address, state)
 
     def _after_fillers(self, address: int) -> int | None:
@@ -336,7 +347,7 @@ class Dataflow:
             if instruction.operation not in _FILLERS:
                 return address
             address = instruction.end
-            if address in self._leaders:
+            if address in self.leaders:
                 break  # another block, which is looked at by itself
         return None
 
@@ -350,6 +361,9 @@ def analyse(
     pointee: Pointee | None = None,
     entry: int | None = None,
     gaps: bool = False,
+    shows_saves: bool = False,
+    incoming: int = 0,
+    handlers: Mapping[int, frozenset[str]] | None = None,
 ) -> Dataflow:
     """Analyse a function.
 
@@ -364,33 +378,16 @@ def analyse(
     :param entry: where it is entered, if its first instruction may be missing
     :param gaps: instructions are missing. What is known then follows from those given
         alone, and an instruction behind a gap may be no instruction at all
+    :param shows_saves: what is stored of callee-saved registers may be changed through a
+        pointer that is passed on, as a ``struct pt_regs`` may
+    :param incoming: bytes of arguments that it takes on the stack
+    :param handlers: registers that are changed before execution goes on after a fault there
     :raises Unavailable: there are no instructions
     """
     if not instructions:
         raise Unavailable("dataflow", Reason.NOT_APPLICABLE, "no instructions")
     edges = exception_edges or {}
-    return Dataflow(instructions, edges, edges_known, find_variables, pointee, entry, gaps)
-
-
-def _interrupted(state: State, instruction: Instruction) -> State:
-    # At an exception handler: the instruction may have done any part of its work.
-    after = state.copy()
-    for name in instruction.writes - {"rsp"}:
-        escape_value(after, after.register(name))
-        after.set_register(name, UNKNOWN)
-    if instruction.writes_memory:
-        after.drop_unsaved()
-    return after
-
-
-def _restores(instructions: Sequence[Instruction]) -> frozenset[tuple[str, str | None, int]]:
-    found = set()
-    for instruction in instructions:
-        if instruction.operation != "mov" or len(instruction.arguments) != 2:
-            continue
-        target, source = instruction.arguments
-        if not isinstance(target, RegisterOperand) or not isinstance(source, MemoryOperand):
-            continue
-        if target.name in CALLEE_SAVED and source.base in ("rsp", "rbp"):
-            found.add((target.name, source.base, source.displacement))
-    return frozenset(found)
+    return Dataflow(
+        instructions, edges, edges_known, find_variables, pointee, entry, gaps, shows_saves,
+        incoming, handlers,
+    )  # fmt: skip

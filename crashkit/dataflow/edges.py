@@ -26,27 +26,45 @@ Table = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class TableOf:
+    """A table that the linker puts together, of the core kernel and of each module."""
+
     type: str
-    fields: tuple[str, str]
+    """Of an entry."""
     start: str
+    """Symbol at the core kernel's table."""
     stop: str
+    """Symbol behind it."""
     of_module: tuple[str, str]
+    """Members of ``struct module``: its own table, and how many entries that has."""
+    fields: tuple[str, str] = ("", "")
+    """Members of an entry that hold distances: to the instruction, and where it may go."""
 
 
-_EXCEPTIONS = _Kind(
+_EXCEPTIONS = TableOf(
     "struct exception_table_entry",
-    ("insn", "fixup"),
     "__start___ex_table",
     "__stop___ex_table",
     ("extable", "num_exentries"),
+    ("insn", "fixup"),
 )
-_JUMPS = _Kind(
+_HANDLERS = TableOf(
+    _EXCEPTIONS.type, _EXCEPTIONS.start, _EXCEPTIONS.stop, _EXCEPTIONS.of_module, ("insn", "data")
+)
+# What the handlers of a fault change besides (ex_handler_fault() and others,
+# arch/x86/mm/extable.c), and the registers as ``data`` numbers them (EX_DATA_REG(),
+# arch/x86/include/asm/extable_fixup_types.h, since 4b5305decc84).
+_BY_ANY_HANDLER = frozenset({"rax", "rcx", "rdx"})
+_NUMBERED = (
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+_JUMPS = TableOf(
     "struct jump_entry",
-    ("code", "target"),
     "__start___jump_table",
     "__stop___jump_table",
     ("jump_entries", "num_jump_entries"),
+    ("code", "target"),
 )
 
 
@@ -75,21 +93,42 @@ def more_edges(
     return edges, known
 
 
-def _table_for(prog: Program, kind: _Kind, address: int) -> Table | None:
+def changed_by_handlers(
+    prog: Program, instructions: Sequence[Instruction]
+) -> dict[int, frozenset[str]]:
+    """List the registers that the handler of a fault may change, by the instruction at fault."""
+    if not instructions:
+        return {}
+    table = _table_for(prog, _HANDLERS, instructions[0].address)
+    numbers: dict[int, int] = dict(table or ())
+    exceptions = _table_for(prog, _EXCEPTIONS, instructions[0].address) or ()
+    at_fault = {instruction.address for instruction in instructions}
+    at_fault &= {address for address, _ in exceptions}
+    return {
+        address: _BY_ANY_HANDLER | {_NUMBERED[numbers.get(address, 0) >> 8 & 0xF]}
+        for address in at_fault
+    }
+
+
+def _table_for(prog: Program, kind: TableOf, address: int) -> Table | None:
     module = module_at(prog, address)
     place = module.object_address if module else None
-    key = (_CACHE_KEY, kind.type, place)
+    key = (_CACHE_KEY, kind, place)
     if key not in prog.cache:
         try:
-            prog.cache[key] = _read(prog, kind, *_place(prog, kind, place))
+            prog.cache[key] = _read(prog, kind, *place_of_table(prog, kind, place))
         except (FaultError, LookupError, AttributeError, Unavailable):
             prog.cache[key] = None  # no types, or not in the dump
     found: Table | None = prog.cache[key]
     return found
 
 
-def _place(prog: Program, kind: _Kind, module: int | None) -> tuple[int, int]:
-    # Address and bytes of the core kernel's table or of a module's.
+def place_of_table(prog: Program, kind: TableOf, module: int | None) -> tuple[int, int]:
+    """Find a table: its address and its bytes.
+
+    :param module: ``struct module *``; None for the core kernel's
+    :raises Unavailable: the kernel has no such symbols
+    """
     if module is None:
         start, stop = find_symbol(prog, kind.start), find_symbol(prog, kind.stop)
         if start is None or stop is None:
@@ -101,7 +140,7 @@ def _place(prog: Program, kind: _Kind, module: int | None) -> tuple[int, int]:
     return int(loaded.member_(entries)), number * sizeof(prog.type(kind.type))
 
 
-def _read(prog: Program, kind: _Kind, start: int, size: int) -> Table:
+def _read(prog: Program, kind: TableOf, start: int, size: int) -> Table:
     type_ = prog.type(kind.type)
     step = sizeof(type_)
     instruction, target = (int(offsetof(type_, name)) for name in kind.fields)
@@ -109,8 +148,12 @@ def _read(prog: Program, kind: _Kind, start: int, size: int) -> Table:
         raise Unavailable(kind.start, Reason.CORRUPTED, f"a table of {size} bytes")
     data = read_bytes(prog, start, size, kind.start) if size else b""
 
+    def number(place: int) -> int:
+        return int.from_bytes(data[place : place + 4], "little", signed=True)
+
     def at(place: int) -> int:
-        return start + place + int.from_bytes(data[place : place + 4], "little", signed=True)
+        return start + place + number(place)
 
     places = range(0, size - step + 1, step)
-    return tuple(sorted((at(n + instruction), at(n + target)) for n in places))
+    second = number if kind is _HANDLERS else at
+    return tuple(sorted((at(n + instruction), second(n + target)) for n in places))

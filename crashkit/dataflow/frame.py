@@ -6,10 +6,10 @@ from drgn import Program, TypeKind
 
 from crashkit.dataflow.extents import Extent, Variables
 from crashkit.dataflow.prototype import parameters_of, prototype_of
-from crashkit.dataflow.terms import Entry
+from crashkit.dataflow.terms import Entry, FrameAddress
 from crashkit.errors import Unavailable
 from crashkit.layout import size_of, strip
-from crashkit.symbols import symbol_at
+from crashkit.symbols import SymbolAt, symbol_at
 from crashkit.symbols.dwarf_frame import frame_variables
 
 _CACHE_KEY = "crashkit.pointee"
@@ -31,6 +31,18 @@ def variables_of(prog: Program, address: int) -> Variables | None:
         if not variable.listed:
             extents[variable.base].append((variable.offset, variable.offset + variable.size))
     return Variables.of(extents["cfa"], extents["rsp"])
+
+
+def incoming_bytes(prog: Program, function: SymbolAt) -> int:
+    """Bytes of the arguments that a function takes on the stack.
+
+    :returns: 0 when nothing describes it
+    """
+    try:
+        places = parameters_of(prototype_of(prog, function))
+    except Unavailable:
+        return 0
+    return max((place.offset + 8 for place in places if isinstance(place, FrameAddress)), default=0)
 
 
 def pointee_size(prog: Program, address: int, register: str) -> int | None:

@@ -2,49 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 from drgn import Program
 
 from crashkit.dataflow.analysis import Dataflow, analyse
-from crashkit.dataflow.edges import more_edges
-from crashkit.dataflow.frame import pointee_size, variables_of
-from crashkit.disasm import Instruction, disassemble_function, disassemble_known
+from crashkit.dataflow.bugs import goes_on
+from crashkit.dataflow.edges import changed_by_handlers, more_edges
+from crashkit.dataflow.frame import incoming_bytes, pointee_size, variables_of
+from crashkit.dataflow.realigned import LARGEST, aligned, realignments
+from crashkit.disasm import (
+    Flow,
+    Instruction,
+    disassemble,
+    disassemble_function,
+    disassemble_known,
+    recognise,
+    thunk_at,
+    with_literals,
+)
 from crashkit.errors import Reason, Unavailable
+from crashkit.memory import read_bytes
 from crashkit.symbols import SymbolAt, find_symbol, symbol_at
 from crashkit.symbols.file_text import text_of_file
+from crashkit.unwind.bridge import may_be_generated
 
 _CACHE_KEY = "crashkit.dataflow"
+_ALIGNMENTS_KEY = "crashkit.dataflow.alignments"
 COLD = ".cold"
 
 
-def analyse_function(prog: Program, function: SymbolAt) -> Dataflow:
+def analyse_function(prog: Program, function: SymbolAt, cfa: int | None = None) -> Dataflow:
     """Analyse a function from the dump's bytes, with the part the compiler split off.
 
     ``function`` may be either part. Cached in ``prog.cache``.
 
-    Where the dump lacks some of its bytes, the others are analysed and the result is not
-    :attr:`~crashkit.dataflow.analysis.Dataflow.complete`.
+    Where the dump lacks some of its bytes, or an ``int3`` hides one, the others are analysed
+    and the result is not :attr:`~crashkit.dataflow.analysis.Dataflow.complete`.
 
+    :param cfa: of the frame in question: by it more is known of a function that aligns its
+        stack pointer
     :raises Unavailable: none of its bytes is in the dump, or ``function`` is a cold part
         whose function cannot be told from others of its name
     """
-    key = (_CACHE_KEY, function.address)
+    remainder = None if cfa is None else alignment_of(prog, function, cfa)
+    key = (_CACHE_KEY, function.address, remainder)
     flow = prog.cache.get(key)
     if not isinstance(flow, Dataflow):
-        hot = _hot_part(prog, function)
-        instructions, whole = _all_parts(prog, hot)
-        edges, known = more_edges(prog, instructions)
-        flow = prog.cache[key] = analyse(
-            instructions,
-            exception_edges=edges,
-            edges_known=known,
-            find_variables=partial(variables_of, prog, hot.address),
-            pointee=partial(pointee_size, prog),
-            entry=hot.address,
-            gaps=not whole,
-        )
-        flow.from_file = not whole and text_of_file(prog, hot.address, hot.size) is not None
+        flow = prog.cache[key] = _analyse(prog, function, remainder)
+    return flow
+
+
+def alignment_of(prog: Program, function: SymbolAt, cfa: int) -> int | None:
+    """What of a frame's CFA its code depends on: a remainder; None for most functions."""
+    key = (_ALIGNMENTS_KEY, function.address)
+    if key not in prog.cache:
+        try:
+            flow = analyse_function(prog, function)
+            prog.cache[key] = bool(realignments(flow.instructions, flow.entry))
+        except Unavailable:
+            prog.cache[key] = False  # there is no code that could depend on it
+    return cfa % LARGEST if prog.cache[key] else None
+
+
+def _analyse(prog: Program, function: SymbolAt, cfa: int | None) -> Dataflow:
+    hot = _hot_part(prog, function)
+    instructions, whole = _all_parts(prog, hot)
+    if cfa is not None:
+        places = realignments({each.address: each for each in instructions}, hot.address)
+        instructions = aligned(instructions, places, cfa)
+    edges, known = more_edges(prog, instructions)
+    flow = analyse(
+        instructions,
+        exception_edges=edges,
+        edges_known=known,
+        find_variables=partial(variables_of, prog, hot.address),
+        pointee=partial(pointee_size, prog),
+        entry=hot.address,
+        gaps=not whole,
+        shows_saves=may_be_generated(prog, hot.address),
+        incoming=incoming_bytes(prog, hot),
+        handlers=changed_by_handlers(prog, instructions) if edges else None,
+    )
+    flow.from_file = not whole and text_of_file(prog, hot.address, hot.size) is not None
     return flow
 
 
@@ -76,22 +118,53 @@ def _is_cold_part(part: SymbolAt, function: SymbolAt) -> bool:
 
 
 def _disassemble(prog: Program, part: SymbolAt) -> tuple[list[Instruction], bool]:
-    def name_at(address: int) -> str | None:
-        symbol = symbol_at(prog, address)
-        return symbol.name if symbol is not None and symbol.address == address else None
-
-    def goes_on(_: int) -> bool:
-        return True  # a ud2 is taken for a warning's: that only ever adds a path
-
+    # Also whether it is all that runs there.
     start, size = part.address, part.size
+    read = partial(disassemble_function, undo_probes=True)
+    read_known = partial(disassemble_known, undo_probes=True)
+    name_at, is_warning = partial(_name_at, prog), partial(goes_on, prog)
     try:
-        found = disassemble_function(prog, start, size, name_at=name_at, is_warning=goes_on)
+        found = read(prog, start, size, name_at=name_at, is_warning=is_warning)
     except Unavailable as missing:
         if missing.reason is not Reason.NOT_IN_DUMP:
             raise
-        known = disassemble_known(prog, start, size, name_at=name_at, is_warning=goes_on)
-        return known, False
-    return found, True
+        return read_known(prog, start, size, name_at=name_at, is_warning=is_warning), False
+    if may_be_generated(prog, start):  # such code has its constants beside it
+        return with_literals(found, read_bytes(prog, start, size), start), True
+    code = _behind_int3(prog, found)
+    if code is not None:
+        whole = disassemble(code, start)
+        return recognise(whole, name_at=name_at, is_warning=is_warning, entry=start), False
+    return found, not any(_leads_out(prog, each) for each in found)
+
+
+def _behind_int3(prog: Program, found: Sequence[Instruction]) -> bytes | None:
+    # The code with the debug file's bytes where an int3 is that nothing in the dump explains;
+    # None where there is none. Behind a return or a jump they fill what was patched.
+    originals = {}
+    for before, instruction in pairwise(found):
+        if instruction.operation == "int3" and before.flow in (Flow.NEXT, Flow.BRANCH, Flow.CALL):
+            original = text_of_file(prog, instruction.address, 1)
+            if original is not None and original != instruction.data:
+                originals[instruction.address] = original
+    if not originals:
+        return None
+    return b"".join(originals.get(each.address, each.data) for each in found)
+
+
+def _name_at(prog: Program, address: int) -> str | None:
+    symbol = symbol_at(prog, address)
+    if symbol is not None:
+        return symbol.name if symbol.address == address else None
+    return thunk_at(prog, address) if may_be_generated(prog, address) else None
+
+
+def _leads_out(prog: Program, instruction: Instruction) -> bool:
+    # To code that was made since and may come back, as that of a probe does.
+    target = instruction.target
+    if target is None or instruction.flow not in (Flow.JUMP, Flow.BRANCH):
+        return False
+    return may_be_generated(prog, target)
 
 
 def _hot_part(prog: Program, function: SymbolAt) -> SymbolAt:

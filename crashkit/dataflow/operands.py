@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -229,3 +229,17 @@ def _may_be_frame(memory: MemoryOperand, base: Term) -> bool:
     if isinstance(base, FrameAddress):
         return True
     return memory.base == "rsp"
+
+
+def restores_of(instructions: Sequence[Instruction]) -> frozenset[tuple[str, str | None, int]]:
+    """List the loads that may restore a callee-saved register: register, base, displacement."""
+    found = set()
+    for instruction in instructions:
+        if instruction.operation != "mov" or len(instruction.arguments) != 2:
+            continue
+        target, source = instruction.arguments
+        if not isinstance(target, RegisterOperand) or not isinstance(source, MemoryOperand):
+            continue
+        if target.name in CALLEE_SAVED and source.base in ("rsp", "rbp"):
+            found.add((target.name, source.base, source.displacement))
+    return frozenset(found)

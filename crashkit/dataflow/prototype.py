@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from drgn import BadDataError, Object, Program, Type, TypeKind
+from drgn import BadDataError, Object, Program, Type, TypeKind, alignof
 
 from crashkit.dataflow.terms import Entry, FrameAddress, Term
 from crashkit.errors import Reason, Unavailable
@@ -17,6 +17,7 @@ from crashkit.symbols import SymbolAt
 # Copies the compiler made with other parameters than the source has (gcc -fipa-*).
 _CLONE = re.compile(r"\.(isra|constprop|part)\b")
 _COLD = re.compile(r"\.cold\b.*$")
+_MOST_WORDS = 2
 _ONE_REGISTER = (TypeKind.INT, TypeKind.BOOL, TypeKind.ENUM, TypeKind.POINTER)
 
 
@@ -95,8 +96,10 @@ def parameters_of(prototype: Type) -> Mapping[Term, Parameter]:
 
     Keys are ``Entry(register)``, and ``FrameAddress(offset)`` of a stack slot's address.
     Integers and pointers take rdi, rsi, rdx, rcx, r8 and r9 in order, then the stack
-    (psABI 3.2.3). A structure, a floating-point number or a 128-bit integer by value
-    is classed otherwise, and so nothing is said of it and of those after it.
+    (psABI 3.2.3). So does a structure of up to eight bytes of such; one of up to sixteen
+    takes two registers, or two words of the stack if there is but one left, and is left out,
+    as is a larger one, which is on the stack. A floating-point number, a 128-bit integer and a
+    packed structure are classed otherwise: nothing is said of them and of those after them.
 
     :raises Unavailable: the function returns a structure in memory, which takes rdi
     """
@@ -104,15 +107,45 @@ def parameters_of(prototype: Type) -> Mapping[Term, Parameter]:
     if result.kind in COMPOUND and (size_of(result) or 0) > 16:
         raise Unavailable("parameters", Reason.UNSUPPORTED, "the result is returned in memory")
     found: dict[Term, Parameter] = {}
+    registers = list(ARGUMENT_REGISTERS)
+    above = 0
     for number, parameter in enumerate(prototype.parameters):
-        bare = strip(parameter.type)
-        if bare.kind not in _ONE_REGISTER or (size_of(bare) or 0) > 8:
+        words = _words(parameter.type)
+        if words is None:
             break
-        place: Term
-        if number < len(ARGUMENT_REGISTERS):
-            place = Entry(ARGUMENT_REGISTERS[number])
+        place: Term | None = None
+        if words <= _MOST_WORDS and words <= len(registers):
+            taken, registers = registers[:words], registers[words:]
+            place = Entry(taken[0]) if words == 1 else None
         else:
-            place = FrameAddress(8 * (number - len(ARGUMENT_REGISTERS)))
-        name = parameter.name or f"argument {number}"
-        found[place] = Parameter(name=name, type=parameter.type)
+            place = FrameAddress(above) if words == 1 else None
+            above += 8 * words
+        if place is not None:
+            name = parameter.name or f"argument {number}"
+            found[place] = Parameter(name=name, type=parameter.type)
     return found
+
+
+def _words(type_: Type) -> int | None:
+    # Words a parameter takes, more than two on the stack; None: how is not known here.
+    bare = strip(type_)
+    if bare.kind in _ONE_REGISTER:
+        return 1 if (size_of(bare) or 0) <= 8 else None
+    size = size_of(bare) or 0
+    if bare.kind not in COMPOUND or not size or (alignof(bare) or 16) > 8:
+        return None
+    return -(-size // 8) if size > 16 or _is_whole(bare) else None
+
+
+def _is_whole(type_: Type) -> bool:
+    # Of integers and pointers alone, each where its own alignment puts it.
+    bare = strip(type_)
+    if bare.kind is TypeKind.ARRAY:
+        return _is_whole(bare.type)
+    if bare.kind not in COMPOUND:
+        return bare.kind in _ONE_REGISTER
+    return bare.members is not None and all(
+        _is_whole(member.type)
+        and (member.bit_field_size is not None or member.offset % alignof(strip(member.type)) == 0)
+        for member in bare.members
+    )

@@ -53,22 +53,22 @@ def body_stack_pointer(
         if address in before:
             return None
         before[address] = offset
-        moved = _moved(instruction)
+        moved = moved_by(instruction)
         if moved is None:
-            if instruction.operation == "leave":  # the epilogue's: only pops come after it
+            if _ends_frame(instructions, instruction):
                 continue
             return None
-        if moved < 0 and instruction.operation not in _PUSHES:
+        if moved < 0 and instruction.operation in ("add", "sub"):
             allocated.add(offset + moved)
         if instruction.flow is Flow.CALL:
             called.add(offset)
         work += [(target, offset) for target in exception_edges.get(address, ())]
-        work += [(target, offset + moved) for target in _successors(instruction)]
+        work += [(target, offset + moved) for target in next_addresses(instruction)]
     return allocated.pop() if len(allocated) == 1 and called == allocated else None
 
 
-def _moved(instruction: Instruction) -> int | None:
-    # What is added to rsp; None: it cannot be said.
+def moved_by(instruction: Instruction) -> int | None:
+    """What an instruction adds to rsp; None: it cannot be said."""
     if "rsp" not in instruction.writes or instruction.operation == "call":
         return 0
     if instruction.flow in (Flow.RETURN, Flow.STOP):
@@ -89,7 +89,24 @@ def _moved(instruction: Instruction) -> int | None:
     return None
 
 
-def _successors(instruction: Instruction) -> Iterator[int]:
+def _ends_frame(instructions: Mapping[int, Instruction], instruction: Instruction) -> bool:
+    # The epilogue's: only pops come after it, and what gives the result. Where the frame was
+    # aligned, it is lea.
+    if instruction.operation == "leave":
+        return True
+    after = instructions.get(instruction.end)
+    while instruction.operation == "lea" and after is not None:
+        if after.flow in (Flow.RETURN, Flow.JUMP):
+            return after.target not in instructions
+        is_plain = after.operation in ("pop", "leave") or "rsp" not in after.reads | after.writes
+        if after.flow is not Flow.NEXT or not is_plain:
+            return False
+        after = instructions.get(after.end)
+    return False
+
+
+def next_addresses(instruction: Instruction) -> Iterator[int]:
+    """Where an instruction itself leads."""
     if instruction.flow in (Flow.NEXT, Flow.BRANCH, Flow.CALL):
         yield instruction.end
     if instruction.flow in (Flow.JUMP, Flow.BRANCH) and instruction.target is not None:

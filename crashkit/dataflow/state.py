@@ -12,6 +12,7 @@ from crashkit.dataflow.terms import (
     UNKNOWN,
     Entry,
     FrameAddress,
+    Incoming,
     Merged,
     Term,
     add,
@@ -54,11 +55,15 @@ class State:
     """Some slot may have such addresses."""
 
     @classmethod
-    def at_entry(cls) -> State:
-        """State before a function's first instruction."""
+    def at_entry(cls, incoming: int = 0) -> State:
+        """State before a function's first instruction.
+
+        :param incoming: bytes of arguments on the stack, which are the function's to change
+        """
         registers: dict[str, Term] = {name: Entry(name) for name in GENERAL}
         registers["rsp"] = FrameAddress(-8)
-        return cls(registers=registers)
+        slots = {offset: Slot(8, Incoming(offset)) for offset in range(0, incoming, 8)}
+        return cls(registers=registers, slots=slots)
 
     @classmethod
     def unknown(cls) -> State:

@@ -49,6 +49,13 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Incoming:
+    """The eight bytes that the caller had at the CFA plus ``offset``: an argument."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Const:
     """A number, unsigned 64 bit; addresses of objects and functions too."""
 
@@ -121,7 +128,7 @@ class Result:
 
 
 Term: TypeAlias = (
-    Unknown | Entry | Const | FrameAddress | Load | PerCpu | Sum | Masked | Part | Result
+    Unknown | Entry | Incoming | Const | FrameAddress | Load | PerCpu | Sum | Masked | Part | Result
 )
 
 UNKNOWN = Unknown()
@@ -227,5 +234,5 @@ def names_block(term: Term, address: int) -> bool:
 
 _NESTED = frozenset({Load, PerCpu, Sum, Masked, Part})
 _EXECUTED = frozenset({Load, PerCpu, Result, Defined})
-NAMELESS = frozenset({Unknown, Entry, Const, FrameAddress})
+NAMELESS = frozenset({Unknown, Entry, Incoming, Const, FrameAddress})
 """Kinds of terms that mean no execution and have no other term in them."""

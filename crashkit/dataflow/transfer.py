@@ -274,6 +274,23 @@ class Transfer(Operands):
         state.set_register(target.full, term)
         return True
 
+    def _push_flags(self, state: State, instruction: Instruction) -> bool:
+        stack = state.register("rsp")
+        if not isinstance(stack, FrameAddress):
+            return False
+        flags = Defined(instruction.address, "rflags")
+        self.store(state, instruction, MemoryOperand(base="rsp", displacement=-8), 8, flags)
+        state.set_register("rsp", add(stack, -8))
+        return True
+
+    def _pop_flags(self, state: State, instruction: Instruction) -> bool:
+        stack = state.register("rsp")
+        if not isinstance(stack, FrameAddress):
+            return False
+        escape_value(state, self.load(state, instruction, MemoryOperand(base="rsp"), 8))
+        state.set_register("rsp", add(stack, 8))
+        return True
+
     def _leave(self, state: State, instruction: Instruction) -> bool:
         state.set_register("rsp", state.register("rbp"))
         term = self.load(state, instruction, MemoryOperand(base="rsp"), 8)
@@ -357,6 +374,8 @@ _HANDLERS: dict[str, Callable[[Transfer, State, Instruction], bool]] = {
     "xor": Transfer._xor,
     "push": Transfer._push,
     "pop": Transfer._pop,
+    "pushfq": Transfer._push_flags,
+    "popfq": Transfer._pop_flags,
     "leave": Transfer._leave,
     "xchg": Transfer._exchange,
     "cdqe": Transfer._sign_extend_rax,

@@ -7,6 +7,7 @@ from crashkit.symbols.lookup import (
     find_symbols,
     in_kernel_text,
     module_at,
+    per_cpu_symbol_at,
     symbol_at,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "find_symbols",
     "in_kernel_text",
     "module_at",
+    "per_cpu_symbol_at",
     "symbol_at",
 ]

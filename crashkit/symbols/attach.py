@@ -12,6 +12,7 @@ from crashkit.errors import Reason, SymbolsError, Unavailable
 from crashkit.memory import read_bytes
 from crashkit.symbols import kallsyms, modules
 from crashkit.symbols.btf import Blob
+from crashkit.symbols.btf_structures import CACHE_KEY as BTF_CACHE_KEY
 from crashkit.symbols.btf_types import BtfTypes
 from crashkit.symbols.debuginfo import DebugFile, module_files, vmlinux_candidates
 from crashkit.symbols.lookup import Names, find_symbol, names_of, symbol_finder
@@ -192,7 +193,7 @@ def _attach_btf(prog: Program, names: Names, attached: Attached, position: int) 
     except Unavailable as missing:
         attached.problems.append(str(missing))
         return False
-    types = BtfTypes(prog, blob)
+    types = prog.cache[BTF_CACHE_KEY] = BtfTypes(prog, blob)
     objects = BtfObjects(
         types,
         symbol_finder(prog),

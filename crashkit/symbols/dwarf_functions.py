@@ -181,7 +181,8 @@ def _subprograms(unit: Unit) -> Iterator[Entry]:
             continue
         if code >= 0x80 or code not in shapes:
             entry = unit.entry(at)
-            assert entry is not None
+            if entry is None:
+                raise DwarfError("a list's end is spelled in more than one byte")
             shape, values = entry.shape, entry.at
         else:
             shape, values = shapes[code], at + 1

@@ -32,16 +32,31 @@ def load_vmlinux(prog: Program) -> SymbolFinder:
     except (LookupError, ValueError, MissingDebugInfoError) as error:
         detail = f"VMCOREINFO does not describe them: {error}"
         raise Unavailable("kallsyms", Reason.NO_DEBUGINFO, detail) from error
-    return _guarded(index)
+    return CoreSymbols(index)
 
 
-def _guarded(index: SymbolIndex) -> SymbolFinder:
-    def find(prog: Program, name: str | None, address: int | None, one: bool) -> Sequence[Symbol]:
+class CoreSymbols:
+    """The core kernel's symbols, as a finder."""
+
+    def __init__(self, index: SymbolIndex) -> None:
+        self._index = index
+
+    def __call__(
+        self, prog: Program, name: str | None, address: int | None, one: bool
+    ) -> Sequence[Symbol]:
+        """Find symbols, but no per-CPU ones by address."""
         if address is not None and address < _LOWEST_ADDRESS:
             return []
-        return list(index(prog, name, address, one))
+        return list(self._index(prog, name, address, one))
 
-    return find
+    def every(self, prog: Program) -> Sequence[Symbol]:
+        """Return all of them, per-CPU ones too, by address."""
+        return list(self._index(prog, None, None, False))
+
+    def per_cpu(self, prog: Program, offset: int) -> Symbol | None:
+        """Find the per-CPU symbol at an offset into each CPU's memory, where they count from 0."""
+        found = list(self._index(prog, None, offset, True)) if offset < _LOWEST_ADDRESS else []
+        return found[0] if found else None
 
 
 def load_modules(modules: Sequence[Object]) -> tuple[SymbolFinder, list[tuple[str, str]]]:

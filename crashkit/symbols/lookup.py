@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from drgn import Program, Symbol
 
-from crashkit.symbols.kallsyms import SymbolFinder
+from crashkit.symbols.kallsyms import CoreSymbols, SymbolFinder
 
 _CACHE_KEY = "crashkit.names"
 
@@ -131,6 +131,22 @@ def find_symbols(prog: Program, name: str) -> tuple[SymbolAt, ...]:
         _symbol(at[address], module.name if (module := modules[address]) else None)
         for address in sorted(at)
     )
+
+
+def per_cpu_symbol_at(prog: Program, offset: int) -> Symbol | None:
+    """Find the per-CPU symbol at an offset into the template that each CPU has a copy of.
+
+    :param offset: from the template's own address, 0 up to Linux 6.14
+    """
+    finder = names_of(prog).find_symbols
+    if isinstance(finder, CoreSymbols):
+        found = finder.per_cpu(prog, offset)
+        if found is not None:
+            return found
+    try:
+        return prog.symbol(offset)
+    except LookupError:
+        return None
 
 
 Finder = Callable[[str], Symbol | None]

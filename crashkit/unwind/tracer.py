@@ -1,7 +1,8 @@
 """The function tracer's trampolines: copies of its entry code, one for each user of it.
 
 Nothing in the tables describes a copy; the kernel looks up the original's rule instead
-(orc_ftrace_find(), arch/x86/kernel/unwind_orc.c).
+(orc_ftrace_find(), arch/x86/kernel/unwind_orc.c). Its code is in the dump, and behind it the
+address of the ``struct ftrace_ops`` that it was made for.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 
 from drgn import FaultError, Object, Program
 
-from crashkit.symbols.lookup import find_symbol
+from crashkit.symbols.lookup import SymbolAt, find_symbol
 
 _CACHE_KEY = "crashkit.trampolines"
 _MOST = 1024
+_NAME = "ftrace_trampoline"
+"""What /proc/kallsyms calls each of them (FTRACE_TRAMPOLINE_SYM, kernel/trace/ftrace.c)."""
 _WITH_REGISTERS, _PLAIN = "ftrace_regs_caller", "ftrace_caller"
 
 
@@ -21,6 +24,7 @@ _WITH_REGISTERS, _PLAIN = "ftrace_regs_caller", "ftrace_caller"
 class _Trampoline:
     start: int
     size: int
+    """Bytes, with the address behind the code."""
     original: int
     """Address of the code it is a copy of."""
 
@@ -30,6 +34,14 @@ def original_of(prog: Program, pc: int) -> int | None:
     for trampoline in _trampolines(prog):
         if 0 <= pc - trampoline.start < trampoline.size:
             return trampoline.original + pc - trampoline.start
+    return None
+
+
+def trampoline_at(prog: Program, pc: int) -> SymbolAt | None:
+    """Give the trampoline that ``pc`` is in, as the function that it is."""
+    for trampoline in _trampolines(prog):
+        if 0 <= pc - trampoline.start < trampoline.size:
+            return SymbolAt(_NAME, trampoline.start, trampoline.size, None)
     return None
 
 

@@ -20,8 +20,9 @@ from crashkit.symbols.lookup import SymbolAt, in_kernel_text, symbol_at
 from crashkit.symbols.orc import Base, Kind, Rule
 from crashkit.unwind.bridge import find_caller, may_be_generated
 from crashkit.unwind.frames import Frame, RegisterValue
+from crashkit.unwind.nowhere import called_a_pointer, is_no_code
 from crashkit.unwind.rules import OrcRules, Rules, unwind_rules
-from crashkit.unwind.tracer import original_of
+from crashkit.unwind.tracer import trampoline_at
 from crashkit.value import Certainty, Origin
 
 MAX_FRAMES = 256
@@ -93,6 +94,7 @@ def walk(prog: Program, start: Context, *, recover: Recover | None = None) -> Wa
             break
         seen.add((context.pc, context.sp))
         symbol = symbol_at(prog, context.pc if context.interrupted else context.pc - 1)
+        symbol = symbol or trampoline_at(prog, context.pc)
         step = _step(prog, rules, context, symbol, recover)
         frames.append(_frame(context, symbol, step))
         context = step.caller
@@ -166,21 +168,13 @@ def _return(
     if not in_kernel_text(prog, pc) and not may_be_generated(prog, pc):
         end = f"return address {pc:#x} is no kernel text"
         return _ended(end, Reason.CORRUPTED, cfa)
-    registers = _callee_saved(prog, _as_original(prog, context, symbol), cfa, symbol, recover)
+    registers = _callee_saved(prog, context, cfa, symbol, recover)
     saved_bp = _saved_bp(prog, context, rule, cfa)
     followed = registers.get("rbp")
     if saved_bp is not None and (followed is None or followed.value != saved_bp.value):
         registers["rbp"] = saved_bp
     caller = Context(pc=pc, sp=cfa, registers=registers, interrupted=False, slot=cfa - 8, how="orc")
     return _Step(caller=caller, cfa=cfa)
-
-
-def _as_original(prog: Program, context: Context, symbol: SymbolAt | None) -> Context:
-    # A copy of the tracer's code, at the place in the original.
-    if symbol is not None:
-        return context
-    pc = original_of(prog, context.pc)
-    return context if pc is None else replace(context, pc=pc)
 
 
 def _by_convention(step: _Step) -> _Step:
@@ -216,8 +210,6 @@ def _callee_saved(
     recover: Recover | None,
 ) -> dict[str, RegisterValue]:
     # What the caller's callee-saved registers hold, by where this function keeps them.
-    if symbol is None:  # the tracer's: by the code it is a copy of
-        symbol = symbol_at(prog, context.pc - (not context.interrupted))
     if symbol is None or recover is None:
         return {}
     found: dict[str, RegisterValue] = {}
@@ -292,14 +284,14 @@ def _offset(type_: Type, member: str) -> int:
 
 
 def _bridge(prog: Program, context: Context, symbol: SymbolAt | None) -> _Step:
+    if context.interrupted and is_no_code(prog, context.pc, symbol):
+        return _jumped_nowhere(prog, context)
     if may_be_generated(prog, context.pc):
         caller = _by_frame_pointer(prog, context)
         if caller is not None:
             return _Step(caller=caller, cfa=caller.sp)
     if symbol is None:
-        if not context.interrupted:
-            return _ended(f"nothing describes the code at {context.pc:#x}", Reason.NO_DEBUGINFO)
-        return _jumped_nowhere(prog, context)
+        return _ended(f"nothing describes the code at {context.pc:#x}", Reason.NO_DEBUGINFO)
     slot = find_caller(prog, symbol, context.sp)
     if slot is None:
         return _ended(f"no unwind rule for {symbol.name}", Reason.NO_DEBUGINFO)
@@ -346,9 +338,10 @@ def _by_frame_pointer(prog: Program, context: Context) -> Context | None:
 
 
 def _jumped_nowhere(prog: Program, context: Context) -> _Step:
-    # A call through a bad pointer: the return address is what rsp points at.
+    # A call through a bad pointer: the return address is what rsp points at, and no register
+    # has changed since.
     pc = read_u64(prog, context.sp, "return address")
-    if not in_kernel_text(prog, pc):
+    if not in_kernel_text(prog, pc) or not called_a_pointer(prog, pc):
         return _ended(f"{context.pc:#x} is no kernel text", Reason.CORRUPTED)
     registers = {n: v for n, v in context.registers.items() if n in CALLEE_SAVED}
     caller = Context(

@@ -133,13 +133,13 @@ class _Scene:
 
     @cached_property
     def call(self) -> Call:
-        back = read_u64(self.prog, self.registers["rsp"], "the return address")
-        function = symbol_at(self.prog, back)
-        what = f"the call before {back:#x}"
-        if function is None:
-            raise Unavailable(what, Reason.NO_DEBUGINFO, "no symbol: perhaps it was a jump")
+        frame = next((f for f in self.crash.outer_frames[1:] if not f.inlined), None)
+        function = symbol_at(self.prog, frame.pc - 1) if frame is not None else None
+        if frame is None or function is None:
+            raise Unavailable("the call", Reason.CORRUPTED, "rsp points at no return address")
+        what = f"the call before {frame.pc:#x}"
         flow = analyse_function(self.prog, function)
-        instruction = flow.call_before(back)
+        instruction = flow.call_before(frame.pc)
         if instruction is None or instruction.target is not None:
             raise Unavailable(what, Reason.AMBIGUOUS, f"{function.name} makes no such call there")
         state = flow.state_before(instruction.address)

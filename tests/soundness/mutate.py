@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 _TABLE = ROOT / "docs" / "soundness.md"
 _DATAFLOW = (
     "tests/soundness/test_rules.py", "tests/soundness/test_functions.py",
-    "tests/unit/test_dataflow.py", "tests/unit/test_disasm.py", "tests/unit/test_unwind.py",
+    "tests/unit/test_dataflow.py", "tests/unit/test_disasm.py", "tests/unit/test_unwind*.py",
+    "tests/unit/test_trampolines.py", "tests/unit/test_bugs.py", "tests/unit/test_probes.py",
+    "tests/unit/test_init_text.py", "tests/unit/test_realigned.py",
 )  # fmt: skip
 _ARGUMENTS = ("tests/unit/test_arguments*.py", "tests/unit/test_pt_regs.py")
 _LONG = ("tests/soundness/test_effects.py", "tests/soundness/test_programs.py")

@@ -8,8 +8,8 @@ include/linux/ring_buffer.h, `struct kprobe_trace_entry_head` in kernel/trace/tr
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from drgn import FaultError, Object, Program
 from drgn.helpers.linux.cpumask import for_each_present_cpu
@@ -26,6 +26,8 @@ PAGE_HEADER = 16
 # struct trace_entry, ip, then sp and six registers; in newer dumps also words of the stack.
 EVENT = struct.Struct("<HBBiQ7Q")
 STACK_WORDS = struct.Struct("<4Q")
+NEVER = 1 << 64
+"""After every event: none is believed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +43,34 @@ class Event:
     """rdi, rsi, rdx, rcx, r8, r9."""
     stack: tuple[int, ...] = ()
     """The words above the return address: the arguments that have no register."""
+    certain: bool = True
+    """No other CPU logged an event of the same task at the same time: their order is known."""
 
     def register(self, name: str) -> int:
         """Value of an argument register on entry."""
         return self.registers[ARGUMENT_REGISTERS.index(name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What the log of a guest lacks, as far as the kernel counts it."""
+
+    overrun: int = 0
+    """Events that younger ones overwrote."""
+    dropped: int = 0
+    """Events for which there was no room: nobody knows which."""
+    missed: int = 0
+    """Entries at which a probe was not run, since another one was under way on that CPU."""
+    functions: int = 0
+    """Functions with such entries."""
+    unordered: int = 0
+    """Events at the same time as one of the same task on another CPU."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.overrun} overwritten, {self.dropped} dropped, {self.missed} missed in "
+            f"{self.functions} functions, {self.unordered} in no known order"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +82,9 @@ class EventLog:
     """No buffer that was still filled at the end has lost an event younger than this."""
     missed: frozenset[int]
     """Functions with a probe that the kernel knows it did not run at some entry."""
+    stopped: bool = False
+    """The log was off at the end, so that CPUs that went on were not followed."""
+    losses: Losses = Losses()
 
 
 def read_events(prog: Program) -> EventLog:
@@ -63,24 +92,59 @@ def read_events(prog: Program) -> EventLog:
 
     :raises LookupError: the kernel has no such tracing
     """
-    found: dict[tuple[int, int, int], Event] = {}
-    horizon = 0
+    found: list[tuple[int, Event]] = []
+    horizon = overrun = dropped = 0
+    stopped = False
     functions: dict[int, int] = {}
     for trace in _instances(prog):
         name = trace.name
         of_sleepers = bool(name) and name.string_() == b"sleepers"
         buffer = trace.array_buffer.buffer
+        stopped = stopped or (not of_sleepers and bool(buffer.record_disabled.counter))
         for cpu in for_each_present_cpu(prog):
             one_cpu = buffer.buffers[cpu]
             if not one_cpu:
                 continue
             events = list(_cpu_events(prog, one_cpu, functions))
-            if events and int(one_cpu.overrun.a.counter) and not of_sleepers:
+            overwritten = int(one_cpu.overrun.a.counter)
+            if events and overwritten and not of_sleepers:
                 horizon = max(horizon, events[0].time)
-            for event in events:
-                found[event.time, event.sp, event.function] = event
-    ordered = tuple(sorted(found.values(), key=lambda event: event.time))
-    return EventLog(events=ordered, complete_since=horizon, missed=_missed(prog))
+            overrun += overwritten
+            dropped += int(one_cpu.commit_overrun.a.counter)
+            dropped += int(one_cpu.dropped_events.a.counter)
+            found += [(cpu, event) for event in events]
+    ordered = in_order(found)
+    missed = _missed(prog)
+    return EventLog(
+        events=ordered,
+        complete_since=NEVER if dropped else horizon,
+        missed=frozenset(missed),
+        stopped=stopped,
+        losses=Losses(
+            overrun=overrun,
+            dropped=dropped,
+            missed=sum(missed.values()),
+            functions=len(missed),
+            unordered=sum(not event.certain for event in ordered),
+        ),
+    )
+
+
+def in_order(found: Iterable[tuple[int, Event]]) -> tuple[Event, ...]:
+    """Put the events of all CPUs in order of time, and mark those whose order it does not tell.
+
+    A clock that is the same on all CPUs stands still on one that is late.
+
+    :param found: CPU and event, each CPU's oldest first
+    """
+    cpus: dict[tuple[int, int], set[int]] = {}
+    events = sorted(found, key=lambda one: one[1].time)
+    for cpu, event in events:
+        cpus.setdefault((event.time, event.pid), set()).add(cpu)
+    return tuple(
+        event if len(cpus[event.time, event.pid]) == 1 else replace(event, certain=False)
+        for _, event in events
+    )
 
 
 def _instances(prog: Program) -> Iterator[Object]:
@@ -99,7 +163,8 @@ def _cpu_events(prog: Program, buffer: Object, functions: dict[int, int]) -> Ite
         size = commit & COMMIT_MASK
         if size:
             pages.append((stamp, prog.read(base + PAGE_HEADER, size)))
-    for stamp, content in sorted(pages):
+    # A clock that stands still gives many pages one time: their order is the ring's.
+    for stamp, content in sorted(pages, key=lambda page: page[0]):
         for time, data in _entries(stamp, content):
             if len(data) not in (EVENT.size, EVENT.size + STACK_WORDS.size):
                 continue
@@ -119,15 +184,15 @@ def _cpu_events(prog: Program, buffer: Object, functions: dict[int, int]) -> Ite
 
 
 def _pages(prog: Program, buffer: Object) -> Iterator[Object]:
-    # The ring's links carry flags in their low bits; the reader's page is not in the ring.
+    # The oldest first. The ring's links carry flags in their low bits; the reader's page is not
+    # in the ring, the one that is written to is its youngest.
     yield buffer.reader_page.page
     type_ = prog.type("struct buffer_page *")
-    first = at = int(buffer.tail_page)
+    last = at = int(buffer.tail_page)
     while True:
-        page = Object(prog, type_, at)
-        yield page.page
-        at = int(page.list.next) & ~LINK_FLAGS
-        if at == first:
+        at = int(Object(prog, type_, at).list.next) & ~LINK_FLAGS
+        yield Object(prog, type_, at).page
+        if at == last:
             return
 
 
@@ -153,12 +218,13 @@ def _entries(time: int, content: bytes) -> Iterator[tuple[int, bytes]]:
             at += 4 + size
 
 
-def _missed(prog: Program) -> frozenset[int]:
+def _missed(prog: Program) -> dict[int, int]:
+    # Function to the entries that its probe was not run at.
     table = find_symbol(prog, "kprobe_table")
     if table is None:
         raise LookupError("no kprobe_table")
     heads = Object(prog, "struct hlist_head [64]", address=table.address)
-    found = set()
+    found: dict[int, int] = {}
     for head in heads:
         for probe in hlist_for_each_entry("struct kprobe", head.address_of_(), "hlist"):
             try:
@@ -167,8 +233,8 @@ def _missed(prog: Program) -> frozenset[int]:
                 lost = 1
             symbol = symbol_at(prog, int(probe.addr)) if lost else None
             if symbol:
-                found.add(symbol.address)
-    return frozenset(found)
+                found[symbol.address] = found.get(symbol.address, 0) + lost
+    return found
 
 
 def live_activations(events: Sequence[Event], low: int, high: int) -> dict[int, Event]:

@@ -19,7 +19,7 @@ from crashkit.symbols.lookup import SymbolAt
 from crashkit.unwind import Frame
 from crashkit.value import Certainty
 from tests.truth.comparators import DrgnReader, EntryValueReader, scan_linearly
-from tests.truth.events import Event, read_events
+from tests.truth.events import Event, EventLog, read_events
 from tests.truth.stacks import TaskStack, for_each_stack, function_of
 from tests.truth.tally import Row
 from tests.truth.truths import Place, places_of, truths_of
@@ -49,9 +49,12 @@ class Scene:
         return outer[0] if outer else None
 
 
-def for_each_row(crash: Crash, name: str) -> Iterator[Row]:
-    """Score every frame of every stack of a dump."""
-    log = read_events(crash.prog)
+def for_each_row(crash: Crash, name: str, log: EventLog | None = None) -> Iterator[Row]:
+    """Score every frame of every stack of a dump.
+
+    :param log: its events, if they have been read
+    """
+    log = log or read_events(crash.prog)
     dwarf = crash.types in ("dwarf", "hybrid")
     for stack in for_each_stack(crash):
         readers = (DrgnReader(crash, stack), EntryValueReader(crash, stack)) if dwarf else None

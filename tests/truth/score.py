@@ -20,6 +20,7 @@ from pathlib import Path
 
 from crashkit.crash import open_crash
 from crashkit.target import identify
+from tests.truth.events import Losses, read_events
 from tests.truth.rows import for_each_row
 from tests.truth.tally import Row, describe, read_rows, tables, totals, wrong_rows
 
@@ -36,12 +37,13 @@ class Task:
     debug_directory: Path | None
 
 
-def score_dump(task: Task) -> list[Row]:
-    """Return all rows of a dump."""
+def score_dump(task: Task) -> tuple[list[Row], Losses]:
+    """Return all rows of a dump, and what its log lacks."""
     gc.set_threshold(GARBAGE_THRESHOLD)
     directory = task.debug_directory
     with open_crash(task.vmcore, types=task.types, debug_directory=directory) as crash:
-        return list(for_each_row(crash, task.vmcore.parent.name))
+        log = read_events(crash.prog)
+        return list(for_each_row(crash, task.vmcore.parent.name, log)), log.losses
 
 
 def find_dumps(paths: Iterable[Path]) -> list[Path]:
@@ -63,10 +65,12 @@ def debug_directory_of(vmcore: Path, directories: Sequence[Path]) -> Path | None
     return directories[0] if len(directories) == 1 else None
 
 
-def score_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, list[Row] | str]]:
+def score_all(
+    tasks: Sequence[Task], jobs: int
+) -> Iterator[tuple[Task, tuple[list[Row], Losses] | str]]:
     """Score dumps, each in a process of its own.
 
-    :returns: for each in order its rows, or why it could not be scored
+    :returns: for each in order its rows and what its log lacks, or why it could not be scored
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
@@ -86,18 +90,22 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     return found
 
 
-def _scored(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
+def _scored(options: argparse.Namespace) -> tuple[list[Row], list[str], list[str]]:
+    # Rows, what each log lacks, and what failed.
     rows: list[Row] = []
+    logs: dict[Path, str] = {}
     failed: list[str] = []
     for task, found in score_all(_tasks(options), options.jobs):
         if isinstance(found, str):
             failed.append(f"FAILED {task.vmcore}, {task.types}: {found}")
             continue
-        rows += found
+        scored, losses = found
+        rows += scored
+        logs[task.vmcore] = f"log of {task.vmcore.parent.name}: {losses}"
         if options.rows:
             with options.rows.open("a") as file:
-                file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in found)
-    return rows, failed
+                file.writelines(json.dumps(dataclasses.asdict(row)) + "\n" for row in scored)
+    return rows, list(logs.values()), failed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,14 +127,15 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the command line; return 1 if a proved value is wrong or a dump cannot be read."""
     options = _parser().parse_args()
+    logs: list[str] = []
     failed: list[str] = []
     if options.table:
         rows = list(chain.from_iterable(map(read_rows, options.paths)))
     else:
-        rows, failed = _scored(options)
+        rows, logs, failed = _scored(options)
     wrong = wrong_rows(rows)
     sys.stdout.write(f"{tables(rows)}\n\n{totals(rows)}\n")
-    sys.stdout.writelines(f"{line}\n" for line in failed)
+    sys.stdout.writelines(f"{line}\n" for line in (*logs, *failed))
     if not options.blind:
         sys.stdout.writelines(f"WRONG {describe(row)}\n" for row in wrong)
     return 1 if wrong or failed else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from drgn import Object
 
@@ -23,6 +23,8 @@ class TaskStack:
     running: bool
     """The task was on a CPU, so its stack is a snapshot of any instant."""
     frames: tuple[Frame, ...]
+    crashed: bool = False
+    """It is the stack that the kernel crashed on."""
 
 
 def for_each_stack(crash: Crash) -> Iterator[TaskStack]:
@@ -30,7 +32,7 @@ def for_each_stack(crash: Crash) -> Iterator[TaskStack]:
     tasks = {int(task): task for task in crash.tasks()}
     first = crash.crashed_stack
     crashed = first.thread.task or 0
-    yield _task_stack(tasks.get(crashed), first)
+    yield replace(_task_stack(tasks.get(crashed), first), crashed=True)
     for address, task in tasks.items():
         if address == crashed:
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from drgn import Architecture, Platform, Program, Type
 
-from tests.truth.events import Event, _entries, live_activations
+from tests.truth.events import Event, Losses, _entries, in_order, live_activations
 from tests.truth.functions import add_functions
 from tests.truth.tally import Row, read_rows, score, table, tables, wrong_rows
 from tests.truth.truths import Place, places_of
@@ -50,6 +50,30 @@ def test_of_repeated_calls_the_last_one_counts() -> None:
 def test_other_stacks_do_not_matter() -> None:
     events = [entered(1, OUTER, 900), entered(2, INNER, 5000)]
     assert set(live_activations(events, 0, 1000)) == {900}
+
+
+def test_events_of_one_task_at_one_time_on_two_cpus_are_in_no_order() -> None:
+    first, again, later = entered(1, OUTER, 900), entered(5, INNER, 700), entered(5, MIDDLE, 800)
+    ordered = in_order([(0, first), (0, again), (1, later), (1, entered(6, INNER, 700))])
+    assert [(event.time, event.certain) for event in ordered] == [
+        (1, True),
+        (5, False),
+        (5, False),
+        (6, True),
+    ]
+
+
+def test_events_at_one_time_are_as_their_cpu_has_them() -> None:
+    rounds = [entered(5, INNER, 700), entered(5, MIDDLE, 700), entered(5, INNER, 700)]
+    other = dataclasses.replace(entered(5, INNER, 700), pid=8)
+    ordered = in_order([*((1, event) for event in rounds), (2, other)])
+    assert [event.function for event in ordered[:3]] == [INNER, MIDDLE, INNER]
+    assert all(event.certain for event in ordered)
+
+
+def test_what_a_log_lacks_is_said() -> None:
+    lacks = Losses(overrun=5, dropped=1, missed=7, functions=2, unordered=3)
+    assert str(lacks) == ("5 overwritten, 1 dropped, 7 missed in 2 functions, 3 in no known order")
 
 
 def record(kind: int, delta: int, *words: int) -> bytes:

@@ -48,6 +48,8 @@ class Place:
 def truths_of(crash: Crash, stack: TaskStack, log: EventLog) -> Mapping[int, Event]:
     """Map a frame's position on the stack to the entry that made it, where that is certain."""
     found: dict[int, Event] = {}
+    if log.stopped and stack.running and not stack.crashed:
+        return found  # its CPU may have gone round a loop since the log ended
     in_probe = (p for p, frame in enumerate(stack.frames) if frame.function in IN_PROBE)
     first_logged = max(in_probe, default=-1) + 1
     for positions in _joined(stack.frames):
@@ -68,7 +70,7 @@ def _made(crash: Crash, frame: Frame, event: Event, log: EventLog) -> bool:
         return False
     is_past_entry = (frame.offset or 0) > ENTRY_BYTES
     is_complete = function.address not in log.missed and event.time >= log.complete_since
-    return is_past_entry and is_complete
+    return is_past_entry and is_complete and event.certain
 
 
 def _joined(frames: Sequence[Frame]) -> Iterator[list[int]]:

@@ -137,17 +137,43 @@ def test_arguments_on_the_stack_are_what_the_caller_stored() -> None:
 def test_half_a_stack_argument_is_none() -> None:
     found, missing = on_stack("48 83 ec 18 c7 04 24 07 00 00 00").recover()  # movl $7,(%rsp)
     assert not found.keys() & {"g", "h"}
-    assert {missing[name].reason for name in "gh"} == {Reason.OPTIMIZED_OUT}
+    assert {missing[name].reason for name in "gh"} == {Reason.NOT_IN_DUMP}  # the stack itself
 
 
-def test_arguments_on_the_stack_are_not_followed_through_a_tail_call() -> None:
+def through_middle(code: str) -> Stacked:
+    """The caller calls ``middle``, which jumps to the callee."""
     stack = on_stack(SEVEN_EIGHT, target=MIDDLE)
-    # movq $9,8(%rsp): its own eighth argument's place is the callee's seventh or eighth
-    code = bytes.fromhex("48 c7 44 24 08 09 00 00 00")
-    stack.put("middle", MIDDLE, code + jump(MIDDLE + len(code), CALLEE))
+    made = bytes.fromhex(code)
+    stack.put("middle", MIDDLE, made + jump(MIDDLE + len(made), CALLEE))
+    return stack
+
+
+# movq $9,8(%rsp): its own seventh argument's place is the callee's
+NINE = "48 c7 44 24 08 09 00 00 00"
+
+
+def test_arguments_on_the_stack_that_the_one_that_jumped_may_not_know() -> None:
+    found, missing = through_middle(NINE).recover()
+    assert (found["g"].value, found["g"].certainty) == (9, Certainty.PROVED)
+    assert "h" in missing  # nothing says that it has an eighth
+
+
+def test_arguments_on_the_stack_are_what_the_one_that_jumped_left_there() -> None:
+    stack = through_middle(NINE)
+    stack.describe("middle", *EIGHT)
+    found, _ = stack.recover()
+    assert [(found[n].value, found[n].certainty) for n in "gh"] == [
+        (9, Certainty.PROVED), (8, Certainty.PROVED)
+    ]  # fmt: skip
+    assert "middle, which jumps here" in found["h"].how
+
+
+def test_arguments_on_the_stack_through_a_jump_that_changes_one_byte_of_them() -> None:
+    stack = through_middle("c6 44 24 11 05")  # movb $5,0x11(%rsp)
+    stack.describe("middle", *EIGHT)
     found, missing = stack.recover()
-    assert not found.keys() & {"g", "h"}
-    assert {missing[name].reason for name in "gh"} == {Reason.UNSUPPORTED}
+    assert (found["g"].value, found["g"].certainty) == (7, Certainty.PROVED)
+    assert "h" in missing
 
 
 def test_arguments_on_the_stack_of_a_call_nobody_can_follow_are_not_proved() -> None:
@@ -245,7 +271,8 @@ def test_an_inlined_function_has_no_entry() -> None:
 
 
 def test_an_argument_on_the_stack_is_the_callees_and_no_proof_of_itself() -> None:
-    stack = Stacked(FORGETS, *EIGHT[:7])
+    # mov %rsi,8(%rsp); nop; ret
+    stack = Stacked(bytes.fromhex("48 89 74 24 08 90 90 c3"), *EIGHT[:7])
     # push %rdi; call; pop %rcx: what was passed is nowhere but where the callee may write
     stack.caller(bytes.fromhex("57"), bytes.fromhex("59 c3"), depth=16)
     stack.words(SP, 0xBAD)

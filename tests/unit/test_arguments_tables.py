@@ -70,7 +70,18 @@ def test_a_fault_goes_on_at_its_fixup() -> None:
 
 def test_an_exception_knows_what_was_there_before_it() -> None:
     made = kernel(exceptions={TEXT + LOAD: TEXT + FIXUP}, jumps={})
-    assert flow(made).state_before(TEXT + FIXUP).register("rax") == Entry("rdi")
+    state = flow(made).state_before(TEXT + FIXUP)
+    assert (state.register("rsi"), state.register("rbx")) == (Entry("rsi"), Entry("rbx"))
+
+
+def test_a_handler_changes_registers() -> None:
+    # ex_handler_fault() and others change ax, cx and dx, and the register that ``data`` names.
+    made = kernel(exceptions={TEXT + LOAD: TEXT + FIXUP}, jumps={})
+    made.put(EXCEPTIONS + 8, (17 | 3 << 8).to_bytes(4, "little"))
+    state = flow(made).state_before(TEXT + FIXUP)
+    assert state.register("rsi") == Entry("rsi")
+    for name in ("rax", "rcx", "rdx", "rbx"):
+        assert isinstance(state.register(name), Unknown), name
 
 
 def test_code_that_no_table_leads_to_never_runs() -> None:

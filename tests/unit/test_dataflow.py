@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from drgn import Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -427,6 +428,10 @@ def test_a_function_without_its_cold_part_is_not_complete() -> None:
 def test_parameters_by_position_stop_where_the_abi_does() -> None:
     kernel = Kernel()
     kernel.struct("pair", 16, ("a", "long", 0), ("b", "long", 8))
+    kernel.struct("id", 4, ("value", "int", 0))
+    kernel.struct("three", 24, ("a", "long", 0), ("b", "long", 8), ("c", "long", 16))
+    kernel.struct("packed", 16, ("a", "int", 0), ("b", "long", 4), ("c", "int", 12))
+    kernel.struct("real", 8, ("a", "double", 0))
     words = [(f"p{n}", "long") for n in range(7)]
     types = [("ctype", name) for name, _ in words]
     assert len(types) == 7
@@ -438,7 +443,28 @@ def test_parameters_by_position_stop_where_the_abi_does() -> None:
     found = parameters_of(prog.function("f").type_)
     assert found[Entry("r9")].name == "p5"
     assert found[FrameAddress(0)].name == "p6"
-    assert [p.name for p in parameters_of(prog.function("g").type_).values()] == ["a"]
+    assert parameters_named(prog, "g") == {"a": Entry("rdi"), "c": Entry("rcx")}
+    six = [("long", f"p{n}") for n in range(5)]
+    for name, types in {
+        "by_id": [("struct id", "a"), ("long", "b")],
+        "on_stack": [("struct three", "a"), ("long", "b")],
+        "no_room": [*six, ("struct pair", "a"), ("long", "b"), ("long", "c")],
+        "packed": [("long", "a"), ("struct packed", "b"), ("long", "c")],
+        "real": [("long", "a"), ("struct real", "b"), ("long", "c")],
+    }.items():
+        add_function(kernel, name, code.SPILL, *types, address=BASE + 0x1000)
+    assert parameters_named(prog, "by_id") == {"a": Entry("rdi"), "b": Entry("rsi")}
+    assert parameters_named(prog, "on_stack") == {"b": Entry("rdi")}
+    no_room = parameters_named(prog, "no_room")
+    assert (no_room["b"], no_room["c"]) == (Entry("r9"), FrameAddress(16))
+    assert "a" not in no_room
+    assert parameters_named(prog, "packed") == parameters_named(prog, "real")
+    assert parameters_named(prog, "packed") == {"a": Entry("rdi")}
+
+
+def parameters_named(prog: Program, function: str) -> dict[str, object]:
+    found = parameters_of(prog.function(function).type_)
+    return {parameter.name: place for place, parameter in found.items()}
 
 
 def test_prototypes_of_clones_and_of_namesakes_are_refused() -> None:

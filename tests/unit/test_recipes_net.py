@@ -339,11 +339,11 @@ def null_call(code: bytes, *, function: int = 0, dst_of_skb: int | None = None) 
     kernel.set(skb, {"_skb_refdst": (dst_of_skb or dst.value_()) | 1})
     kernel.put(CODE, code + b"\x90\x90\xc3")
     kernel.symbol("tell_mtu", CODE, len(code) + 3)
-    kernel.put(STACK, (CODE + len(code)).to_bytes(8, "little"))
     registers = {"rip": 0, "rsp": STACK, "rbx": skb.value_(), "rdi": dst.value_()}
     fault = replace(NULL_FAULT, registers=registers)
     held = RegisterValue(value=skb.value_(), origin=Origin.REGISTER, certainty=Certainty.PROVED)
-    at = frame(0, None, None, pc=0, registers={"rbx": held})
+    at = frame(0, None, None, pc=0, interrupted=True, registers={"rbx": held})
+    caller = frame(1, "tell_mtu", len(code), pc=CODE + len(code), sp=STACK + 8, slot=STACK)
     candidate = SkbCandidate(
         address=skb.value_(), frame=at, register="rbx", slot=None, found_by="RBX",
         validation=SkbValidation(
@@ -354,7 +354,7 @@ def null_call(code: bytes, *, function: int = 0, dst_of_skb: int | None = None) 
     return NetCrash(
         target=empty().target,
         kernel=kernel,
-        frames=(at,),
+        frames=(at, caller),
         fault=fault,
         skbs=(candidate,),
         fault_frame=at,
@@ -411,6 +411,13 @@ def test_a_dst_that_no_skb_has_leaves_it_open() -> None:
     found = run("dst-ops-null", crash)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert holds(found)["skb-dst"] is None
+
+
+def test_a_stack_that_ends_at_the_bad_address_leaves_it_open() -> None:
+    crash = null_call(THROUGH_DST)
+    found = run("dst-ops-null", replace(crash, frames=crash.frames[:1]))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert holds(found)["null-call"] is None
 
 
 def test_an_ops_pointer_from_the_caller_decides_nothing() -> None:

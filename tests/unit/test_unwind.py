@@ -14,7 +14,7 @@ from crashkit.symbols.lookup import SymbolAt
 from crashkit.unwind import Context, EntryLocation, RegisterValue, walk
 from crashkit.unwind.nmi_path import walk_from_nmi
 from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
-from crashkit.unwind.tracer import _Trampoline, original_of
+from crashkit.unwind.tracer import _Trampoline, original_of, trampoline_at
 from crashkit.value import Certainty, Origin
 from tests.unit.stack_doubles import PT_REGS_SIZE, STACK, TEXT, MockKernel, functions, orc
 
@@ -241,14 +241,6 @@ def test_function_without_rule_and_without_caller_ends_the_walk() -> None:
     assert "__crash_kexec" in walked.end
 
 
-def test_call_through_a_bad_pointer_returns_to_the_caller() -> None:
-    kernel = MockKernel()
-    kernel.function("caller", 0x100, orc(0, kind=1))
-    kernel.push(SP, TEXT + 0x120)
-    walked = walk(kernel.program(), Context(pc=0, sp=SP))
-    assert functions(walked.frames) == [None, "caller"]
-
-
 def test_callee_saved_registers_follow_where_each_function_keeps_them() -> None:
     kernel = chain()
     kernel.push(SP + 8, 0x5B)  # inner pushed r13 just below its return address
@@ -288,14 +280,18 @@ def test_a_tracers_trampoline_is_left_as_the_code_it_is_a_copy_of() -> None:
     prog.cache["crashkit.trampolines"] = [_Trampoline(trampoline, 0x80, template)]
 
     def recover(function: SymbolAt, pc: int, _interrupted: bool) -> dict[str, EntryLocation]:
-        if function.name == "ftrace_regs_caller":
-            assert pc == template + 0x20
+        if function.name == "ftrace_trampoline":
+            assert (function.address, pc) == (trampoline, trampoline + 0x20)
             return {"rbx": EntryLocation(cfa_offset=-16)}
         return {"rbx": EntryLocation(register="rbx")}
 
     frames = walk(prog, start, recover=recover).frames
-    assert [frame.function for frame in frames[:3]] == ["handler", None, "traced"]
-    assert (frames[1].pc, frames[2].offset) == (trampoline + 0x20, 5)
+    assert [frame.function for frame in frames[:3]] == [
+        "handler",
+        "ftrace_trampoline",
+        "traced",
+    ]
+    assert (frames[1].offset, frames[1].size, frames[2].offset) == (0x20, 0x80, 5)
     assert frames[2].registers["rbx"].value == 0x5B
 
 
@@ -304,6 +300,7 @@ def test_what_is_beside_a_trampoline_is_not_in_it(pc: int) -> None:
     prog = MockKernel().program()
     prog.cache["crashkit.trampolines"] = [_Trampoline(0xFFFF_FFFF_C037_6000, 0x80, TEXT)]
     assert original_of(prog, pc) is None
+    assert trampoline_at(prog, pc) is None
 
 
 def test_a_kernel_without_a_tracer_has_no_trampolines() -> None:
