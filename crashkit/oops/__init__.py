@@ -1,13 +1,19 @@
 """Kernel log text to facts about a crash; pure text, no dump needed."""
 
+from crashkit.oops.blame import plain_name
+from crashkit.oops.code import CodeBytes
 from crashkit.oops.key import key_functions, stack_key
 from crashkit.oops.parse import Oops, parse_oops, parse_reports
-from crashkit.oops.title import plain_name
+from crashkit.oops.problems import Problem
 from crashkit.oops.trace import CodeLocation, TraceEntry, printed
+from crashkit.oops.who import LinkedModule
 
 __all__ = [
+    "CodeBytes",
     "CodeLocation",
+    "LinkedModule",
     "Oops",
+    "Problem",
     "TraceEntry",
     "key_functions",
     "parse_oops",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import pairwise
+
+from crashkit.oops.containers import arranged
+from crashkit.oops.lazy import LazyPattern
 
 MAX_TEXT = 64 << 20
 """Characters of a log that are looked at; the last ones, where a crash is reported."""
@@ -13,13 +15,47 @@ MAX_TEXT = 64 << 20
 MAX_LINE = 2048
 """Characters of one line that are looked at (printk's own limit is 1024)."""
 
-_SYSLOG = re.compile(r"(?:\w{3} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\dT\S{8,24}) \S{1,64} kernel: ?")
-_KMSG = re.compile(r"\d{1,4},\d{1,12},\d{1,16},[^;\n]{1,64};")  # /dev/kmsg
-_PREFIX = re.compile(
+_JSON_LINE = 65536  # a journal entry has many fields before its message
+_DAY = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z| ?[+-]\d\d:?\d\d)?"
+_CLOCK = r"[^\[\]\n]{0,40}?\d\d:\d\d:\d\d"
+_OUTER = (  # what programs put before a kernel's line, outermost first
+    # quoted in mail
+    (">", LazyPattern(r"\s{0,8}(?:> ?){1,8}")),
+    # a table
+    ("|", LazyPattern(r"(?:\s{0,4}\|){1,4}\s{0,4}")),
+    # grep -n
+    (":", LazyPattern(r"\d{1,7}:(?=[\[<])")),
+    # syslog and journald: the kernel is the program
+    ("kernel", LazyPattern(
+        rf"(?:<\d{{1,4}}>\d? ?)?{_CLOCK}\S{{0,16}} .{{0,80}}?\bkernel(?:\[\d{{1,7}}\])?"
+        r"(?:: ?| - - - )")),
+    # a serial logger's own clock
+    ("-", LazyPattern(rf"\[?{_DAY}\]?(?: ?\|)?(?:\s|$)")),
+    # dmesg -x
+    (":", LazyPattern(r"(?:kern|user|daemon|syslog|auth)\s{0,4}:\w{2,8}\s{0,4}: ")),
+    # journalctl -o export
+    ("MESSAGE=", LazyPattern(r"MESSAGE=")),
+    # /dev/kmsg and extended netconsole
+    (";", LazyPattern(r"\d{1,4},\d{1,12},(?P<usec>\d{1,16}),[^;\n]{1,64};")),
+    # the console lost lines before this one
+    ("**", LazyPattern(r"\*\* \d{1,9} printk messages dropped \*\* (?=\S)")),
+    # a terminal that waits for somebody
+    ("login: ", LazyPattern(r".{0,60}login: (?=[\[<])")),
+)  # fmt: skip
+_PREFIX = LazyPattern(
     r"(?:<\d{1,4}>)?"  # printk level
-    r"(?:\[ {0,6}(?P<time>\d{1,9}\.\d{1,9})\] ?)?"
-    r"(?:\[ {0,6}(?P<caller>[TC]\d{1,9})\] ?)?"  # CONFIG_PRINTK_CALLER
+    r"(?:\s{0,8}\[ {0,8}\+?(?P<time>\d{1,9}\.\d{1,9})(?: <[ \d.]{4,20}>)?\] ?"
+    r"|\s{0,8}\[[^\]\d\[]{2,24} {1,2}\d{1,2} \d\d:\d\d:\d\d (?:\w{2,6} )?\d{4}\] ?"  # dmesg -T
+    r"|\[[A-Z][a-z]{2}\d?\d? {0,2}\d{1,2} ?\d\d:\d\d\] )?"  # dmesg -H
+    r"(?:\[ {0,8}(?P<caller>[TC]\d{1,9})\] ?)?"  # CONFIG_PRINTK_CALLER
+    r"(?:\[ ?\d{1,3}: {0,16}[^\]:]{1,16}: {0,6}\d{1,7}\] ?)?"  # CPU and task, in phones
+    r"(?: ?<\d>(?=\S))?"
 )
+
+_USUAL = LazyPattern(
+    r"\[ {0,8}(\d{1,9}\.\d{6})\](?:\[ {0,8}([TC]\d{1,9})\])? ?(?!\[ {0,8}\d| ?<\d)"
+)
+# By far the most lines begin so, and the other forms need not be tried.
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +73,7 @@ class LogText:
     """A kernel log whose lines are cut out and stripped only when asked for."""
 
     def __init__(self, text: str) -> None:
-        self.text = unfolded(text[-MAX_TEXT:])
+        self.text, self._parts = arranged(text[-MAX_TEXT:], MAX_LINE)
         self._starts = [0, *(found.end() for found in re.finditer("\n", self.text))]
 
     def __len__(self) -> int:
@@ -47,53 +83,71 @@ class LogText:
         """Give the number of the line that holds a character."""
         return bisect_right(self._starts, position) - 1
 
+    def end_of(self, number: int) -> int:
+        """Give the position behind a line."""
+        return self._starts[number + 1] if number + 1 < len(self._starts) else len(self.text)
+
     def line(self, number: int) -> LogLine:
         """Give line ``number`` (from 0), at most ``MAX_LINE`` characters of it."""
+        return strip_prefix(self.raw(number))
+
+    def raw(self, number: int) -> str:
+        """Give a line with its prefix."""
         start = self._starts[number]
         end = self._starts[number + 1] - 1 if number + 1 < len(self._starts) else len(self.text)
-        return strip_prefix(self.text[start : min(end, start + MAX_LINE)])
+        limit = _JSON_LINE if self.text.startswith("{", start) else MAX_LINE
+        return self.text[start : min(end, start + limit)]
 
     def lines(self, start: int, end: int) -> list[LogLine]:
         """Give lines ``start`` to ``end``, the last not included."""
         return [self.line(number) for number in range(max(0, start), min(end, len(self)))]
 
-
-_STAMP = re.compile(r"\[ {0,6}\d{1,9}\.\d{6}\] ")
-_NUMBERS = re.compile(r"(?:\d{1,5} ){2,}$")
-_FEW = 3
-
-
-def unfolded(text: str) -> str:
-    """Give the lines of a log back that somebody pasted into one.
-
-    A line longer than any the kernel prints that has several time stamps is cut before each;
-    the line numbers of a listing, which such pastes begin with, are dropped.
-    """
-    if len(text) <= MAX_LINE:
-        pieces = [text] if text.count("\n") < _FEW else []
-    else:
-        pieces = [line for line in text.split("\n") if len(line) > MAX_LINE]
-    for line in pieces:
-        stamps = [found.start() for found in _STAMP.finditer(line)]
-        if len(stamps) < _FEW:
-            continue
-        head = line[: stamps[0]]
-        kept = [] if _NUMBERS.fullmatch(head) or not head.strip() else [head.rstrip()]
-        parts = [line[start:end] for start, end in pairwise([*stamps, len(line)])]
-        text = text.replace(line, "\n".join([*kept, *(part.rstrip() for part in parts)]))
-    return text
+    def given_line(self, number: int) -> int:
+        """Give the number that a line has in the text as it was given."""
+        for start, end, first in self._parts:
+            if start <= number < end:
+                return first + number - start
+        return number
 
 
 def strip_prefix(line: str) -> LogLine:
-    """Strip syslog, /dev/kmsg, level, time stamp and caller from a line."""
-    position = 0
-    for pattern in (_SYSLOG, _KMSG):
-        if found := pattern.match(line):
-            position = found.end()
+    """Strip what loggers, consoles and printk put before a message."""
+    if found := _USUAL.match(line):
+        return LogLine(line[found.end() :].rstrip(), float(found[1]), found[2])
+    if line.startswith("{"):
+        line = _journal_message(line)
+    position, usec = 0, None
+    if not line.startswith("["):
+        head = line[:160]
+        for word, pattern in _OUTER:
+            if word in head and (found := pattern.match(line, position)):
+                position = found.end()
+                usec = found.groupdict().get("usec") or usec
+    elif found := _OUTER[4][1].match(line):
+        position = found.end()
     found = _PREFIX.match(line, position)
     if found is None:
         return LogLine(line[position:].rstrip(), None, None)
     time = found["time"]
+    if time is None and usec is not None:
+        time = str(int(usec) / 1_000_000)
     return LogLine(
         line[found.end() :].rstrip(), None if time is None else float(time), found["caller"]
     )
+
+
+def _journal_message(line: str) -> str:
+    # journalctl -o json: text as a string, anything else as an array of bytes.
+    import json  # rarely needed
+
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    message = entry.get("MESSAGE") if isinstance(entry, dict) else None
+    if isinstance(message, list):
+        numbers = [byte for byte in message if isinstance(byte, int) and 0 <= byte < 256]
+        message = bytes(numbers).decode("utf-8", "replace")
+    if not isinstance(message, str):
+        return line
+    return message.partition("\n")[0][:MAX_LINE]

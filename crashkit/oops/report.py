@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from crashkit.oops.kinds import GENERIC_PANICS, KINDS, Kind, Weight
-from crashkit.oops.lines import LogText
+from crashkit.oops.kinds import EXCEPTION, GENERIC_PANICS, KINDS, Kind, Weight
+from crashkit.oops.lazy import LazyPattern
+from crashkit.oops.lines import LogLine, LogText, strip_prefix
+from crashkit.oops.skips import compiled
 
-MAX_LINES = 400
+MAX_LINES = 1000
 """Lines of one report that are read."""
+MAX_BETWEEN = 4000
+"""Lines of a log that are looked at for those of one report, others lying between."""
 MAX_OPENINGS = 4096
 """Lines that may open a report; the rest of a hostile log is not looked at."""
 
-_SAME = 15
+_SAME = 30
 # Lines within which a second opening line still belongs to the first report, as long as
 # neither registers nor a trace came between ("list_del corruption", then "kernel BUG at",
 # then "invalid opcode").
 _PANIC_DISTANCE = 200
-_BODY = re.compile(r"Call [Tt]race:|\bRIP: |\bR?AX: |---\[ end trace")
-_PANIC = re.compile(r"^Kernel panic - not syncing(?:: |\.\.\.|$)(?P<reason>.{0,160})")
+_HANG_DISTANCE = 4000  # the state of all tasks and CPUs lies between
+_HANG_PANICS = LazyPattern(r"hung_task|softlockup|RCU Stall|LOCKUP|sched|workqueue")
+_NEEDED_WITHIN = 12
+_BODY = LazyPattern(r"Call [Tt]race:|\bRIP: 00|\bR?AX: |---\[ end trace|PC is at|\bEIP: |^NIP ")
+_PANIC = LazyPattern(
+    r"^[Kk]ernel panic ?(?:- not syncing|: not syncing|:|-) ?:? ?(?:\.\.\. ?)?(?P<reason>.{0,160})"
+)
+_STAMP = LazyPattern(r"(?<=\S)\s?(?=\[ {0,6}\d{1,9}\.\d{6}\](?:\[ {0,6}[TC]\d{1,9}\])? )")
+_END = LazyPattern(r"---\[ end trace [0-9a-f]{16} \]---")
+_ALL_CPUS = "Sending NMI from CPU"
 
 
 @dataclass
@@ -30,6 +42,8 @@ class Section:
     start: int
     kind: Kind
     found: re.Match[str]
+    caller: str | None
+    """Who printed it, where the log tells (CONFIG_PRINTK_CALLER)."""
     end: int
     """First line that belongs to it no more."""
     last: int
@@ -45,62 +59,138 @@ class Section:
         return max(kind.weight for kind in (self.kind, *self.also))
 
 
+@dataclass
+class SectionLines:
+    """The lines of one report, told apart from those of others."""
+
+    lines: list[LogLine]
+    foreign: int = 0
+    """Lines of other tasks and CPUs between them."""
+    merged: int = 0
+    """Lines in which a second one began."""
+
+
 @dataclass(frozen=True)
 class _Opening:
     line: int
     kind: Kind
     found: re.Match[str]
+    text: LogLine
 
 
 def find_sections(log: LogText) -> list[Section]:
     """Find the reports of a log in the order they were printed."""
     sections: list[Section] = []
-    for opening in _openings(log):
-        current = sections[-1] if sections else None
+    latest: dict[str | None, Section] = {}
+    for opening in _openings(log, KINDS):
+        caller = opening.text.caller
+        current = latest.get(caller)
         if current is not None and _continues(log, current, opening):
             current.also.append(opening.kind)
             current.last = opening.line
         else:
-            current = Section(
-                opening.line, opening.kind, opening.found, opening.line + 1, opening.line
-            )
+            current = _begin(opening)
+            latest[caller] = current
             sections.append(current)
-        if current.panic is None and (reason := _PANIC.search(log.line(opening.line).text)):
+        if current.panic is None and (reason := _PANIC.search(opening.text.text)):
             current.panic = reason["reason"].strip()
-    limit = len(log)
-    for section in reversed(sections):
-        section.end = min(limit, section.start + MAX_LINES)
-        limit = section.start
+    if not sections:
+        sections = [_begin(opening) for opening in _openings(log, (EXCEPTION,))][:1]
+    _set_ends(sections, len(log))
     return sections
 
 
-def _openings(log: LogText) -> Iterator[_Opening]:
+def _begin(opening: _Opening) -> Section:
+    line = opening.line
+    return Section(line, opening.kind, opening.found, opening.text.caller, line + 1, line)
+
+
+def _set_ends(sections: list[Section], length: int) -> None:
+    # A report of another task does not end this one: its lines are told apart.
+    limits: dict[str | None, int] = {}
+    first = length
+    for section in reversed(sections):
+        limit = first if section.caller is None else limits.get(section.caller, length)
+        section.end = min(limit, length)
+        if not section.kind.single:
+            limits[section.caller] = first = section.start
+
+
+def section_lines(log: LogText, section: Section) -> SectionLines:
+    """Give the lines of a report, the opening one first."""
+    found = SectionLines([])
+    every_cpu = False
+    end = min(section.end, section.start + (MAX_BETWEEN if section.caller else MAX_LINES))
+    for number in range(section.start, end):
+        whole = log.line(number)
+        lines = _unmerged(whole) if "] " in whole.text and _STAMP.search(whole.text) else [whole]
+        found.merged += len(lines) - 1
+        for line in lines:
+            mine = line.caller == section.caller or (
+                every_cpu and line.caller is not None and line.caller[0] == "C"
+            )
+            if not mine and section.caller is not None:
+                found.foreign += 1
+                continue
+            every_cpu = every_cpu or _ALL_CPUS in line.text
+            found.lines.append(line)
+        if len(found.lines) >= MAX_LINES or _END.match(found.lines[-1].text):
+            break
+    return found
+
+
+def _unmerged(line: LogLine) -> list[LogLine]:
+    first, *others = _STAMP.split(line.text, maxsplit=2)
+    return [replace(line, text=first), *map(strip_prefix, others)]
+
+
+def _openings(log: LogText, kinds: tuple[Kind, ...]) -> Iterator[_Opening]:
     # For each line that holds the trigger of a row, the first row whose pattern matches.
     candidates: dict[int, list[Kind]] = {}
-    for kind in KINDS:
-        position = log.text.find(kind.trigger)
-        while position >= 0 and len(candidates) < MAX_OPENINGS:
-            rows = candidates.setdefault(log.line_at(position), [])
-            if kind not in rows:
-                rows.append(kind)
-            position = log.text.find(kind.trigger, position + len(kind.trigger))
+    seen: dict[str, list[int]] = {}
+    for kind in kinds:
+        if kind.trigger not in seen:
+            seen[kind.trigger] = _lines_with(log, kind.trigger)
+        for number in seen[kind.trigger]:
+            if number in candidates:
+                candidates[number].append(kind)
+            elif len(candidates) < MAX_OPENINGS:
+                candidates[number] = [kind]
     for number in sorted(candidates):
-        text = log.line(number).text
-        if text.startswith("---[ end "):
+        text = log.line(number)
+        if text.text.startswith("---[ end "):
             continue
         for kind in candidates[number]:
-            if found := re.search(kind.pattern, text):
-                yield _Opening(number, kind, found)
+            found = compiled(kind.pattern).search(text.text)
+            if found and (kind.needs is None or _follows(log, number, kind.needs)):
+                yield _Opening(number, kind, found, text)
                 break
 
 
+def _lines_with(log: LogText, trigger: str) -> list[int]:
+    numbers: list[int] = []
+    position = log.text.find(trigger)
+    while position >= 0 and len(numbers) < MAX_OPENINGS:
+        number = log.line_at(position)
+        numbers.append(number)
+        position = log.text.find(trigger, log.end_of(number))
+    return numbers
+
+
+def _follows(log: LogText, number: int, needed: str) -> bool:
+    pattern = compiled(needed)
+    return any(
+        pattern.search(line.text) for line in log.lines(number + 1, number + 1 + _NEEDED_WITHIN)
+    )
+
+
 def _continues(log: LogText, section: Section, opening: _Opening) -> bool:
-    text = log.line(opening.line).text
-    panic = _PANIC.search(text)
+    panic = _PANIC.search(opening.text.text)
     if panic:
-        near = opening.line - section.last <= _PANIC_DISTANCE
-        return near and bool(GENERIC_PANICS.search(panic["reason"]))
+        hang = section.weight is Weight.HANG and _HANG_PANICS.search(panic["reason"])
+        near = opening.line - section.last <= (_HANG_DISTANCE if hang else _PANIC_DISTANCE)
+        return near and bool(compiled(GENERIC_PANICS).search(panic["reason"]))
     if opening.line - section.last > _SAME:
         return False
     between = log.lines(section.last, opening.line)
-    return not any(_BODY.search(line.text) for line in between)
+    return not any(line.caller == section.caller and _BODY.search(line.text) for line in between)

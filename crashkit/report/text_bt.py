@@ -111,7 +111,9 @@ def _words(words: list[Json]) -> list[str]:
 
 
 def register_rows(values: Json) -> list[str]:
-    """Lay registers out as crash does."""
+    """Lay registers out as crash does; those of other machines four to a line."""
+    if values and not any(name in values for name in ("rax", "rip", "rsp")):
+        return _other_registers(values)
     lines = []
     for row in _LAYOUT:
         cells = []
@@ -122,3 +124,10 @@ def register_rows(values: Json) -> list[str]:
             cells.append(f"{' ' * (label in ('R8', 'R9'))}{label}: {shown}")
         lines.append("    " + "  ".join(cells))
     return lines
+
+
+def _other_registers(values: Json) -> list[str]:
+    wide = any(int(value, 16) >> 32 for value in values.values())
+    digits, row = (16, 3) if wide else (8, 4)
+    cells = [f"{name.upper():>9}: {int(value, 16):0{digits}x}" for name, value in values.items()]
+    return ["".join(cells[start : start + row]) for start in range(0, len(cells), row)]

@@ -152,7 +152,7 @@ KINDS = [
      "list-corruption", "BUG: corrupted list in outer"),
     ("traps: PANIC: double fault, error_code: 0x0", "double-fault", "PANIC: double fault in broke"),
     ("BUG: stack guard page was hit at 0000 (stack is 0000..1111)",
-     "stack-overflow", "BUG: stack guard page was hit in broke"),
+     "stack-overflow", "BUG: stack guard page was hit in caller"),
     ("watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [x:12]",
      "soft-lockup", "BUG: soft lockup in caller"),
     ("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
@@ -253,6 +253,81 @@ def test_error_code_says_the_access_where_no_line_does() -> None:
     assert parsed(head + "0000 [#3] SMP").count == 3
 
 
+def test_error_code_tells_what_kind_of_access_the_page_refused() -> None:
+    head = (
+        "BUG: unable to handle page fault for address: {:016x}\n#PF: error_code(0x{:04x})\nRIP: 0:f"
+    )
+    kernel, user = 0xFFFFFFFFC054447C, 0x7FFE12340000
+    assert parsed(head.format(kernel, 3)).kind == "write-protect"
+    assert parsed(head.format(user, 3)).kind == "page-fault"
+    assert parsed(head.format(kernel, 2)).kind == "page-fault"
+    assert parsed(head.format(kernel, 0x10)).kind == "exec-fault"
+    assert parsed(head.format(kernel, 0x11)).kind == "exec-fault"
+
+
+def test_null_is_printed_in_the_width_of_a_pointer() -> None:
+    opening = "BUG: unable to handle kernel NULL pointer dereference at           (null)"
+    assert parsed(opening).fault_address == 0
+
+
+def test_a_lockup_without_a_trace_is_in_the_function_that_ran() -> None:
+    text = (
+        "watchdog: BUG: soft lockup - CPU#0 stuck for 11s! [a:1]\nRIP: 0010:_raw_spin_lock+0x1/0x2"
+    )
+    assert parsed(text).title == "BUG: soft lockup in _raw_spin_lock"
+
+
+MORE_KINDS = [
+    ("WARNING: at net/ipv4/tcp.c:12 tcp_x+0x1/0x2()", "warning", "WARNING in tcp_x"),
+    ("Badness in broke at net/x.c:12", "warning", "WARNING in broke"),
+    ("BUG: warning at net/x.c:12/broke()", "warning", "WARNING in broke"),
+    ("WARNING: [x != y] net/x.c:12 at broke+0x1/0x2, CPU#3: sh/33", "warning", "WARNING in broke"),
+    ("WARNING: net/x.c:12 at 0x0, CPU#3: sh/33", "warning", "WARNING in broke"),
+    ("WARNING: CPU: 0 PID: 9 at drivers/usb/core/urb.c:503 usb_submit_urb+0x1/0x2", "warning",
+     "WARNING in outer/usb_submit_urb"),
+    ("WARNING: CPU: 0 PID: 9 at lib/list_debug.c:29 __list_add+0x1/0x2", "list-corruption",
+     "WARNING in outer"),
+    ("BUG: KASAN: double-free in kfree+0x1/0x2", "slab-corruption", "KASAN: invalid-free in outer"),
+    ("BUG: KASAN: null-ptr-deref in broke+0x1/0x2\nWrite of size 8 at addr 0 by task a/1",
+     "null-pointer-dereference", "KASAN: null-ptr-deref Write in broke"),
+    ("BUG: KCSAN: data-race in a+0x1/0x2 / b+0x3/0x4", "warning", "KCSAN: data-race in a / b"),
+    ("UBSAN: shift-out-of-bounds in net/x.c:12:3", "warning",
+     "UBSAN: shift-out-of-bounds in outer"),
+    ("Oops: divide error: 0000 [#1] SMP", "divide-error", "divide error in broke"),
+    ("Oops: invalid opcode: 0000 [#1] SMP", "invalid-opcode-bug", "invalid opcode in broke"),
+    ("Internal error: synchronous external abort: 96000210 [#1] SMP", "page-fault",
+     "Internal error in broke"),
+    ("Unhandled fault: external abort on linefetch (0x014) at 0x1\nInternal error: : 14 [#1] ARM",
+     "page-fault", "Unhandled fault in broke"),
+    ("BUG: spinlock bad magic on CPU#0, a/1", "spinlock-deadlock",
+     "BUG: spinlock bad magic in outer"),
+    ("BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 33s!", "soft-lockup",
+     "BUG: workqueue lockup"),
+    ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 1", "hard-lockup",
+     "BUG: hard lockup in caller"),
+    ("INFO: task a:1 blocked in I/O wait for more than 120 seconds.", "hung-task",
+     "INFO: task hung in outer"),
+    ("unregister_netdevice: waiting for eth0 to become free. Usage count = 2", "warning",
+     "unregister_netdevice: waiting for DEV to become free"),
+    ("sh: page allocation failure: order:10, mode:0x40dc0", "warning",
+     "page allocation failure in outer"),
+    ("BUG kmalloc-64 (Tainted: G    B): Poison overwritten", "slab-corruption",
+     "BUG: Poison overwritten"),
+    ("[Hardware Error]: CPU 2: Machine Check Exception: 5 Bank 4: b200000000070f0f",
+     "machine-check", "kernel panic: Machine check"),
+    ("Kernel panic - not syncing: Requested init /x failed (error -2).", "no-root-fs",
+     "kernel panic: Requested init /x failed"),
+    ("Kernel panic: VFS: Unable to mount root fs on 03:01", "no-root-fs",
+     "kernel panic: VFS: Unable to mount root fs on NUM:NUM"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("opening", "kind", "title"), MORE_KINDS)
+def test_kinds_in_the_words_of_other_kernels(opening: str, kind: str, title: str) -> None:
+    oops = parse_reports(opening + BODY)[0]
+    assert (oops.kind, oops.title) == (kind, title)
+
+
 def test_no_report_in_a_healthy_log() -> None:
     assert parse_oops("[    0.0] Linux version 6.1.0\n[    1.0] random: crng init done\n") is None
     assert parse_oops("") is None
@@ -267,7 +342,7 @@ def test_no_report_in_a_healthy_log() -> None:
         ("[   66.000001][    C1]  <IRQ>", " <IRQ>", 66.000001, "C1"),
         ("Jun  1 12:00:00 host kernel: [   12.5] BUG: x", "BUG: x", 12.5, None),
         ("2024-06-01T12:00:00+0000 host kernel: BUG: x", "BUG: x", None, None),
-        ("4,1234,5678,-;BUG: x", "BUG: x", None, None),
+        ("4,1234,5678,-;BUG: x", "BUG: x", 0.005678, None),
         ("BUG: x\r", "BUG: x", None, None),
         ("[<ffffffff81000000>] f+0x1/0x2", "[<ffffffff81000000>] f+0x1/0x2", None, None),
     ],
