@@ -14,7 +14,8 @@ from crashkit import arguments as arguments_
 from crashkit.crash.banner import read_banner
 from crashkit.crash.folding import FoldedStack, fold
 from crashkit.crash.given import five_level_paging, reported_address, segment_bases
-from crashkit.crash.holders import find_holders
+from crashkit.crash.holders import find_holders, with_holders
+from crashkit.crash.log_source import log_of
 from crashkit.crash.parts import Banner, DebugInfo, FoundObject, Limit, Thread
 from crashkit.crash.printed import (
     printed_banner,
@@ -29,7 +30,6 @@ from crashkit.crash.tasks import list_tasks, running_tasks, task_of_pid, task_on
 from crashkit.crash.thread import Crashed, find_crashed, with_context
 from crashkit.crash.walked import Walked
 from crashkit.decode import identify as identify_object
-from crashkit.decode.printk import read_log
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault import Fault, explain_fault, printed_fault
 from crashkit.oops import Oops, parse_oops
@@ -78,7 +78,7 @@ class Crash:
         :raises TargetError: the file cannot be read
         """
         crash = cls(target, None, Attached())
-        crash._log = read_text(target.path)
+        crash._log = read_text(target.readable)
         return crash
 
     def __enter__(self) -> Self:
@@ -135,9 +135,11 @@ class Crash:
     @cached_property
     def _log(self) -> str | Unavailable:
         try:
-            return read_log(self.prog, self.target)
+            text, limits = log_of(self.prog, self.target)
         except Unavailable as missing:
             return missing
+        self._limits += limits
+        return text
 
     @property
     def log(self) -> str:
@@ -153,7 +155,7 @@ class Crash:
     def oops(self) -> Oops | None:
         """What the kernel printed of the crash; None when the log has no oops."""
         try:
-            return parse_oops(self.log)
+            return parse_oops(self.log, first_cause=self._prog is None)
         except Unavailable as missing:
             self.lacks("the kernel log", missing, "a dump with the kernel's own pages")
             return None
@@ -241,14 +243,16 @@ class Crash:
         if self.fault_frame is None:
             return None
         try:
-            return explain_fault(
+            found = explain_fault(
                 self.prog,
                 self.fault_frame,
                 fault_address=reported_address(self.fault_frame, self.oops),
                 identify=partial(identify_object, self.prog),
                 segment_bases=segment_bases(self.prog, self.thread.cpu),
                 five_level=five_level_paging(self.target),
+                frames=self.outer_frames,
             )
+            return with_holders(self, found)
         except Unavailable as missing:
             self.lacks("the faulting instruction", missing, "the kernel's text pages")
             return None

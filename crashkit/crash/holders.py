@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,16 @@ from drgn import Program
 from crashkit.arguments import Holder
 from crashkit.crash.raw import words_of
 from crashkit.crash.stack import Stack
+from crashkit.fault import Fault
 from crashkit.unwind import Frame
 from crashkit.value import Certainty
 
 if TYPE_CHECKING:
+    from crashkit.crash.core import Crash
     from crashkit.crash.walked import Walked
 
 MAX_HOLDERS = 1000
+MAX_SHOWN = 8
 
 
 def find_holders(
@@ -54,6 +58,22 @@ def _on_stack(prog: Program, walked: Walked, stack: Stack, value: int) -> Iterat
                 place=place,
                 certainty=sure,
             )
+
+
+def with_holders(crash: Crash, fault: Fault) -> Fault:
+    """Say who else has the object whose memory changed between a fault and the dump.
+
+    Only then: it takes the stacks of every CPU. At most eight places are given.
+    """
+    changed = next((link for link in fault.chain if link.disagrees), None)
+    if changed is None or changed.address is None:
+        return fault
+    known = [link.value for link in fault.chain[: fault.chain.index(changed)] if link.value]
+    if not known:
+        return fault
+    here = f"CPU {crash.thread.cpu}"
+    others = (holder for holder in crash.who_holds(known[-1]) if holder.stack != here)
+    return replace(fault, held_by=tuple(islice(others, MAX_SHOWN)))
 
 
 _Places = Iterator[tuple[str, Certainty]]

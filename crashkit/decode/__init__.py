@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from crashkit.decode.address import classify_address
+    from crashkit.decode.address_facts import AddressFacts
+    from crashkit.decode.address_walk import PageWalk, walk_page_tables
     from crashkit.decode.conncount import (
         Conncount,
         Counted,
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     )
     from crashkit.decode.hook_point import HookPoint
     from crashkit.decode.identity import identify
+    from crashkit.decode.locks import Lock, decode_lock
+    from crashkit.decode.locks_spin import SpinLock, decode_rwlock, decode_spinlock
     from crashkit.decode.net_device import NetDevice, decode_net_device
     from crashkit.decode.netfilter_state import netfilter_states
     from crashkit.decode.netns import NetNamespace, decode_net, net_generic
@@ -77,6 +82,7 @@ if TYPE_CHECKING:
     from crashkit.decode.slab import SlabIdentity, cache_of_variable, conntrack_cache, slab_identity
 
 __all__ = [
+    "AddressFacts",
     "ChainPlace",
     "Conncount",
     "ConncountList",
@@ -92,21 +98,25 @@ __all__ = [
     "HookPoint",
     "KeptConntrack",
     "LEAK",
+    "Lock",
     "NamespaceAccount",
     "NetDevice",
     "NetNamespace",
     "PER_PASS",
     "Packet",
+    "PageWalk",
     "QueueEntry",
     "QueueInstance",
     "SkBuff",
     "SkbValidation",
     "SlabIdentity",
+    "SpinLock",
     "Ticks",
     "UnhashedConntrack",
     "account",
     "account_of",
     "cache_of_variable",
+    "classify_address",
     "collection",
     "conncount_list_at",
     "conntrack_cache",
@@ -114,12 +124,15 @@ __all__ = [
     "conntrack_count_place",
     "conntrack_max",
     "decode_conntrack_stat",
+    "decode_lock",
     "decode_net",
     "decode_net_device",
     "decode_nf_conn",
     "decode_packet",
     "decode_queue_entry",
+    "decode_rwlock",
     "decode_skb",
+    "decode_spinlock",
     "decode_tuple",
     "find_in_chains",
     "find_in_hash",
@@ -150,10 +163,17 @@ __all__ = [
     "tuple_matches_packet",
     "unhashed_by_keeper",
     "validate_skb",
+    "walk_page_tables",
 ]
 
 # Loaded when first used: a triage of one kind of crash needs few of them.
 _MODULES = {
+    "address": ("classify_address",),
+    "address_facts": ("AddressFacts",),
+    "address_walk": (
+        "PageWalk",
+        "walk_page_tables",
+    ),
     "conncount": (
         "Conncount",
         "Counted",
@@ -228,6 +248,15 @@ _MODULES = {
     ),
     "hook_point": ("HookPoint",),
     "identity": ("identify",),
+    "locks": (
+        "Lock",
+        "decode_lock",
+    ),
+    "locks_spin": (
+        "SpinLock",
+        "decode_rwlock",
+        "decode_spinlock",
+    ),
     "net_device": (
         "NetDevice",
         "decode_net_device",

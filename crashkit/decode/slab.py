@@ -5,18 +5,18 @@ A cache is identified by its address: SLUB merges caches, so a name is only a hi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drgn import Object, Program, cast, container_of
 from drgn.helpers import ValidationError
-from drgn.helpers.linux.cpumask import for_each_online_cpu, for_each_possible_cpu
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 from drgn.helpers.linux.slab import SlabObjectInfo, slab_object_info
 
+from crashkit.decode.address_regions import unnamed_errors
 from crashkit.decode.fields import Absent, Fields, has_member, naming, pointer, text_at
-from crashkit.decode.slab_free import MAX_CPUS, free_on_cpus
+from crashkit.decode.slab_place import free_place
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import IMPOSSIBLE, bounded, is_kernel_address
 
@@ -43,6 +43,8 @@ class SlabIdentity:
     allocated: bool | None
     """None: the allocator's free lists do not tell."""
     absent: Absent
+    slab: int | None = None
+    """``struct slab *`` it lies in (before Linux 5.17 ``struct page *``)."""
 
     @property
     def is_start(self) -> bool:
@@ -54,10 +56,11 @@ class SlabIdentity:
         return self.cache == cache
 
 
-def slab_identity(prog: Program, address: int) -> SlabIdentity:
+def slab_identity(prog: Program, address: int, *, aliases: bool = True) -> SlabIdentity:
     """Identify the slab object that contains an address.
 
     :param address: kernel virtual address
+    :param aliases: look for the names of merged caches, which needs a walk over sysfs
     :raises Unavailable: ``not-applicable`` when it is in no slab object; otherwise why
         the allocator's structures cannot be had
     """
@@ -68,19 +71,41 @@ def slab_identity(prog: Program, address: int) -> SlabIdentity:
         found = slab_object_info(prog, address)
     if found is None:
         raise Unavailable(what, Reason.NOT_APPLICABLE, "in no slab page")
+    return identity_of(prog, address, found, aliases=aliases)
+
+
+def identity_of(
+    prog: Program, address: int, found: SlabObjectInfo, *, aliases: bool = True
+) -> SlabIdentity:
+    """Describe a slab object that drgn found.
+
+    :param aliases: look for the names of merged caches, which needs a walk over sysfs
+    :raises Unavailable: reason ``corrupted`` when its cache is no kernel address
+    """
+    what = f"slab object at {address:#x}"
     cache = pointer(found.slab_cache, "slab->slab_cache")
     fields = Fields(what)
     return SlabIdentity(
         address=address,
         cache=cache,
         cache_name=fields.take("cache_name", lambda: cache_name(found.slab_cache)),
-        aliases=fields.take("aliases", lambda: cache_aliases(prog).get(cache, ())),
+        aliases=fields.take("aliases", lambda: _aliases(prog, found.slab_cache, wanted=aliases)),
         object_start=found.address,
         offset=address - found.address,
         object_size=fields.take("object_size", lambda: _object_size(found.slab_cache)),
         allocated=fields.take("allocated", lambda: _allocated(found)),
         absent=fields.absent,
+        slab=int(found.slab.value_()),
     )
+
+
+def _aliases(prog: Program, cache: Object, *, wanted: bool) -> tuple[str, ...]:
+    # Counts the caches merged into one (__kmem_cache_alias() in mm/slub.c).
+    if has_member(cache, "refcount") and cache.refcount.value_() == 1:
+        return ()
+    if not wanted:
+        raise Unavailable("aliases", Reason.NOT_APPLICABLE, "not asked for")
+    return cache_aliases(prog).get(int(cache.value_()), ())
 
 
 @contextmanager
@@ -88,7 +113,7 @@ def _allocator(what: str) -> Iterator[None]:
     # drgn's slab helpers meet missing members (types from BTF or of another
     # configuration) as AttributeError and damaged free lists as ValidationError.
     try:
-        with naming(what):
+        with naming(what), unnamed_errors(what):
             yield
     except AttributeError as unknown:
         raise Unavailable(what, Reason.NO_DEBUGINFO, str(unknown)) from unknown
@@ -101,43 +126,13 @@ def _allocator(what: str) -> Iterator[None]:
 
 
 def _allocated(found: SlabObjectInfo) -> bool:
-    if found.allocated is None:
-        raise Unavailable("allocated", Reason.NOT_IN_DUMP, "a free list cannot be followed")
-    return found.allocated and not _is_kept_by_stopped_cpu(found)
-
-
-def is_allocated(found: SlabObjectInfo) -> bool | None:
-    """Whether an object that drgn found is allocated; None where the lists do not tell."""
-    try:
-        return _allocated(found)
-    except Unavailable:
-        return None
-
-
-def _is_kept_by_stopped_cpu(found: SlabObjectInfo) -> bool:
-    # drgn asks the online CPUs what they keep; those that a panic stopped are offline.
-    cache = found.slab_cache
-    prog = cache.prog_
-    with _allocator("free lists of CPUs"):
-        online = set(bounded(for_each_online_cpu(prog), MAX_CPUS, "online CPUs"))
-        possible = bounded(for_each_possible_cpu(prog), MAX_CPUS, "possible CPUs")
-        if all(cpu in online for cpu in possible):
-            return False
-    key = ("crashkit.kept", cache.value_())
-    kept: set[int] | None = prog.cache.get(key)
-    if kept is None:
-        # Two addresses are of one slab where drgn finds them in one.
-        kept = prog.cache[key] = set(free_on_cpus(cache, _in_one_slab(prog)))
-    return found.address in kept
-
-
-def _in_one_slab(prog: Program) -> Callable[[int, int], bool]:
-    def same(left: int, right: int) -> bool:
-        with _allocator("slab object"):
-            one, other = slab_object_info(prog, left), slab_object_info(prog, right)
-        return one is not None and other is not None and one.slab == other.slab
-
-    return same
+    # drgn asks the online CPUs what they keep; those that a panic stopped are offline. And it
+    # follows a damaged list wherever it leads. SLUB counts a slab's objects in ``objects``.
+    if found.allocated is False or not has_member(found.slab, "objects"):
+        if found.allocated is None:
+            raise Unavailable("allocated", Reason.NOT_IN_DUMP, "a free list cannot be followed")
+        return found.allocated
+    return free_place(found.slab_cache, found.slab, found.address) is None
 
 
 def _object_size(cache: Object) -> int:

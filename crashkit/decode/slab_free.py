@@ -11,6 +11,7 @@ from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.nodemask import for_each_node_state
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
+from crashkit.decode.address_regions import unnamed_errors
 from crashkit.decode.fields import has_member, naming
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import IMPOSSIBLE, bounded, is_kernel_address, read_u64
@@ -31,7 +32,7 @@ def allocator(what: str) -> Iterator[None]:
     :raises Unavailable: a missing page or type, or an impossible number
     """
     try:
-        with naming(what):
+        with naming(what), unnamed_errors(what):
             yield
     except IMPOSSIBLE as damage:
         raise Unavailable(what, Reason.CORRUPTED, f"{type(damage).__name__}: {damage}") from damage
@@ -107,15 +108,16 @@ def _in_sheaves(cache: Object) -> Iterator[int]:
             return
         for stores in _per_cpu(cache, "cpu_sheaves"):
             for name in ("main", "spare", "rcu_free"):
-                yield from _in_sheaf(stores.member_(name).read_())
-        for barn in _barns(cache):
+                yield from sheaf_objects(stores.member_(name).read_())
+        for barn in sheaf_barns(cache):
             full = barn.sheaves_full.address_of_()
             walk = list_for_each_entry("struct slab_sheaf", full, "barn_list")
             for sheaf in bounded(walk, MAX_SHEAVES, "full sheaves"):
-                yield from _in_sheaf(sheaf)
+                yield from sheaf_objects(sheaf)
 
 
-def _barns(cache: Object) -> Iterator[Object]:
+def sheaf_barns(cache: Object) -> Iterator[Object]:
+    """Yield the nodes' stores of sheaves (``struct node_barn *``) of a cache that has them."""
     # In struct kmem_cache_node, then moved by Linux kernel commit 5ba6bc27b1f9 ("slab: decouple
     # pointer to barn from kmem_cache_node") (in v7.1).
     nodes = cache.per_node if has_member(cache, "per_node") else cache.node
@@ -126,7 +128,12 @@ def _barns(cache: Object) -> Iterator[Object]:
             yield barn
 
 
-def _in_sheaf(sheaf: Object) -> Iterator[int]:
+def sheaf_objects(sheaf: Object) -> Iterator[int]:
+    """Yield the addresses of the objects in a store.
+
+    :param sheaf: ``struct slab_sheaf *``, may be NULL
+    :raises Unavailable: it says it is impossibly large
+    """
     if not sheaf:
         return
     size = int(sheaf.size.value_())

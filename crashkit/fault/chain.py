@@ -24,7 +24,8 @@ def links(reading: Reading, values: Values, identify: Identify) -> tuple[Link, .
     inner: Reading | None = reading
     while inner is not None:
         is_arithmetic = isinstance(inner.term, (Const, Sum)) and inner is not reading
-        if not is_arithmetic:
+        is_guess = inner.parent is not None and inner.parent.term == inner.term
+        if not is_arithmetic and not is_guess:
             found.append(_link(inner, values, identify))
         inner = inner.parent
     return tuple(reversed(found))

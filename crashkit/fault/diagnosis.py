@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crashkit.fault.model import Diagnosis
@@ -11,6 +12,8 @@ PAGE = 4096
 MAX_ERRNO = 4095
 """include/linux/err.h."""
 _U64 = 1 << 64
+_WORD = 8
+_FEW_LETTERS = 5
 _DELTA = 0xDEAD_0000_0000_0000
 """CONFIG_ILLEGAL_POINTER_VALUE of x86-64 (arch/x86/Kconfig)."""
 
@@ -71,7 +74,7 @@ class BadValue:
 
 def diagnose(bad: BadValue) -> Diagnosis:
     """Say what the value is; the first that applies."""
-    for test in (_null, _list_poison, _poison, _error, _ascii, _outside):
+    for test in (_null, _list_poison, _poison, _near_poison, _error, _ascii, _outside):
         found = test(bad)
         if found is not None:
             return found
@@ -84,6 +87,13 @@ def _null(bad: BadValue) -> Diagnosis | None:
             kind="container-of-null",
             statement=f"{bad.name} was NULL, taken as a member {-bad.addend} bytes into its "
             "container",
+        )
+    before = _U64 - (bad.faulted_at or 0)
+    if bad.value == 0 and 0 < before <= PAGE:
+        return Diagnosis(
+            kind="container-of-null",
+            statement=f"{bad.name} was NULL, taken as a member of its container: the access was "
+            f"{before:#x} bytes before it",
         )
     if bad.value == 0:
         return Diagnosis(kind="null", statement=f"{bad.name} was NULL")
@@ -133,24 +143,72 @@ def _poison(bad: BadValue) -> Diagnosis | None:
     return Diagnosis(kind="poison", statement=f"{bad.name} was {bad.value:#x}: {name}")
 
 
+def _near_poison(bad: BadValue) -> Diagnosis | None:
+    # A member of what a poisoned pointer points to, or its container: list nodes lie at
+    # multiples of a word, so LIST_POISON1 and LIST_POISON2 are told apart.
+    for kind, base, name in _bases():
+        distance = bad.value - base
+        if distance == 0 or abs(distance) >= PAGE or distance % _WORD:
+            continue
+        side = "above" if distance > 0 else "below"
+        return Diagnosis(
+            kind=kind,
+            statement=f"{bad.name} was {bad.value:#x}: {abs(distance):#x} {side} {name}",
+            evidence=("~ a member of what the poisoned pointer pointed to, or its container",),
+        )
+    return None
+
+
+def _bases() -> Iterator[tuple[str, int, str]]:
+    yield "list-poison", _DELTA + 0x100, "LIST_POISON1"
+    yield "list-poison", _DELTA + 0x122, "LIST_POISON2"
+    for filler in _NEAR:
+        yield "poison", int.from_bytes(bytes([filler] * _WORD), "little"), POISON_BYTES[filler]
+
+
+_NEAR = (0x6B, 0x5A, 0xAA, 0xBB, 0xCC)
+"""Bytes of the allocators, as no other value has six of them in a row."""
+
+
 def _ascii(bad: BadValue) -> Diagnosis | None:
     data = bad.value.to_bytes(8, "little")
     if not all(0x20 <= byte < 0x7F for byte in data):
         return None
-    text = data.decode("ascii").encode("unicode_escape").decode("ascii")
-    return Diagnosis(kind="ascii", statement=f"{bad.name} was text: {text!r}")
+    return Diagnosis(kind="ascii", statement=f"{bad.name} was text: {_quoted(data)}")
 
 
 def _outside(bad: BadValue) -> Diagnosis | None:
     if is_noncanonical(bad.value, five_level=bad.five_level, no_address=bad.faulted_at is None):
         return Diagnosis(
-            kind="non-canonical", statement=f"{bad.name} was {bad.value:#x}: no address at all"
+            kind="non-canonical",
+            statement=f"{bad.name} was {bad.value:#x}: no address at all",
+            evidence=(*_by_levels(bad.value), *_looks_like(bad.value)),
         )
     if bad.value < 1 << 56:
         return Diagnosis(
-            kind="user-pointer", statement=f"{bad.name} was {bad.value:#x}: a user-space address"
+            kind="user-pointer",
+            statement=f"{bad.name} was {bad.value:#x}: a user-space address",
+            evidence=_looks_like(bad.value),
         )
     return None
+
+
+def _by_levels(value: int) -> tuple[str, ...]:
+    if not _fits(value, 57) or value < 1 << 63:
+        return ()
+    return ("page tables of four levels refuse it, of five levels would not",)
+
+
+def _looks_like(value: int) -> tuple[str, ...]:
+    # The end of a string: text, then only zeros.
+    data = value.to_bytes(_WORD, "little").rstrip(b"\0")
+    if len(data) < _FEW_LETTERS or not all(0x20 <= byte < 0x7F for byte in data):
+        return ()
+    return (f"~ its bytes are the end of a text: {_quoted(data)}",)
+
+
+def _quoted(data: bytes) -> str:
+    return repr(data.decode("ascii").encode("unicode_escape").decode("ascii"))
 
 
 def is_noncanonical(address: int, *, five_level: bool | None, no_address: bool) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from crashkit.arguments import Holder
 from crashkit.errors import Reason
 from crashkit.value import Certainty, Origin
 
@@ -15,9 +16,14 @@ class Diagnosis:
 
     kind: str
     """``null``, ``err-ptr``, ``container-of-null``, ``poison``, ``list-poison``,
-    ``non-canonical``, ``user-pointer``, ``ascii`` or ``other``."""
+    ``freed-object``, ``non-canonical``, ``user-pointer``, ``stack-guard``, ``unmapped-module``,
+    ``one-bit-off``, ``ascii`` or ``other``."""
     statement: str
     """One sentence; text from memory in it is escaped."""
+    evidence: tuple[str, ...] = ()
+    """Sentences that say what it rests on; an inference begins with ``~``."""
+    details: Mapping[str, int | str | None] = field(default_factory=dict)
+    """The same for programs: addresses, names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +83,68 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """One definition of a value that several ways through the code may have made."""
+
+    expression: str | None
+    """None where its type is not known."""
+    offset: int | None
+    """Of the instruction that made it, from the start of the function."""
+    address: int | None = None
+    """Where it was read from."""
+    now: int | None = None
+    """What that memory holds in the dump."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginStep:
+    """What a caller passed: the value in the words of the function that made the call."""
+
+    frame: int
+    """The caller's frame number."""
+    function: str
+    parameter: str
+    """What the callee calls it: its parameter, or the register it came in."""
+    expression: str | None
+    """None where the caller's types do not tell."""
+    ctype: str | None
+    value: int | None
+    certainty: Certainty
+    address: int | None = None
+    """Where the caller read it from."""
+    now: int | None = None
+    """What that memory holds in the dump."""
+    identity: str | None = None
+    one_of: tuple[str, ...] = ()
+    """Its origins, where ways through the caller differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One operand of a comparison or a division."""
+
+    expression: str | None
+    value: int | None
+    """Signed or unsigned as the instruction takes it."""
+    certainty: Certainty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What led to the instruction: a comparison that a branch was taken by."""
+
+    text: str
+    """In C: ``p->refs.counter != 1``."""
+    operator: str
+    left: Side
+    right: Side
+    offset: int
+    """Of the branch, from the start of the function."""
+    statement: str
+    certainty: Certainty
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fault:
     """The faulting instruction explained; None carries its reason in ``absent``."""
 
@@ -117,3 +185,16 @@ class Fault:
     absent: Mapping[str, Reason]
     why: Mapping[str, str]
     """Key of ``absent`` to one sentence."""
+    one_of: tuple[Alternative, ...] = ()
+    """Where the bad value may have come from, if ways through the function differ."""
+    origins: tuple[OriginStep, ...] = ()
+    """Where the chain's first value came from, caller by caller."""
+    condition: Condition | None = None
+    """What a ``ud2`` was reached by."""
+    called_from: str | None = None
+    """``function+0xoff [module]`` of the call or jump whose target could not be fetched; the
+    steps' offsets count from that function."""
+    progress: str | None = None
+    """How far a repeated string instruction had come."""
+    held_by: tuple[Holder, ...] = ()
+    """Who else has the object, where memory disagrees."""

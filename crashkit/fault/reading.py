@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 
 from drgn import Program, Type, TypeKind
 
 from crashkit.dataflow import (
     Const,
+    Defined,
     Entry,
     FrameAddress,
+    Incoming,
     Load,
     Masked,
+    Merged,
     Parameter,
     Part,
     PerCpu,
@@ -21,14 +23,28 @@ from crashkit.dataflow import (
     Sum,
     Term,
     prototype_of,
+    signed64,
+    split,
 )
 from crashkit.errors import Reason, Unavailable
+from crashkit.fault.elements import Elements
+from crashkit.fault.guesses import as_plain_memory, guessed
+from crashkit.fault.hints import NO_HINTS, Hints
+from crashkit.fault.joins import called, of_one_type
+from crashkit.fault.members import Reading, dereference, is_followed, member_text, operand, short
+from crashkit.fault.origins import Computed, Element, OneOf
+from crashkit.fault.statics import object_at, read_object
+from crashkit.fault.tries import MOST_READINGS, any_of, quietly
 from crashkit.layout import COMPOUND, members_at, pointee, size_of, strip
-from crashkit.symbols import SymbolAt, symbol_at
+from crashkit.symbols import symbol_at
 
-MOST_READINGS = 8
+__all__ = ["MOST_READINGS", "Reader", "Reading"]
+
 _U64 = 1 << 64
-_SIMPLE = re.compile(r"[A-Za-z_][\w.\[\]()>-]*$")
+_LONGEST_INDEX = 40
+_LARGEST_DECIMAL = 256
+_WORDS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long"}
+_LOST = "where the value comes from is lost"
 
 CASTS: Mapping[tuple[str, str], str] = {
     ("sk_buff", "_nfct"): "struct nf_conn",
@@ -39,31 +55,21 @@ CASTS: Mapping[tuple[str, str], str] = {
 skb_dst() (include/linux/skbuff.h), rb_parent() (include/linux/rbtree_augmented.h)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One way to read a term as a C expression."""
-
-    term: Term
-    text: str
-    type: Type
-    place: str | None = None
-    """The value is the address of this object: ``place.member``, not ``text->member``."""
-    parent: Reading | None = None
-    """Reading of the pointer it was read through or the value it was made from."""
-    member: tuple[str, str] | None = None
-    """Tag of the structure and path of the member it was read from."""
-
-
 class Reader:
     """Reads the terms of one function.
 
     :ivar parameters: where parameters are on entry, see
         :func:`crashkit.dataflow.parameters_of`
+    :ivar hints: what else tells of the terms: variables, registers, types that fit
     """
 
-    def __init__(self, prog: Program, parameters: Mapping[Term, Parameter]) -> None:
+    def __init__(
+        self, prog: Program, parameters: Mapping[Term, Parameter], hints: Hints = NO_HINTS
+    ) -> None:
         self.prog = prog
         self.parameters = parameters
+        self.hints = hints
+        self._elements = Elements(self)
         self._known: dict[Term, tuple[Reading, ...] | Unavailable] = {}
 
     def readings(self, term: Term) -> tuple[Reading, ...]:
@@ -73,8 +79,10 @@ class Reader:
         """
         known = self._known.get(term)
         if known is None:
+            # A value that is made from itself, in a loop, is read by its other origins.
+            self._known[term] = Unavailable("expression", Reason.AMBIGUOUS, "it is made in a loop")
             try:
-                known = self._read(term)
+                known = self._named(term)
             except Unavailable as missing:
                 known = missing
             self._known[term] = known
@@ -82,36 +90,63 @@ class Reader:
             raise known
         return known
 
-    def through(
-        self, pointer: Term, offset: int, size: int, term: Term, index: int = 0
-    ) -> tuple[Reading, ...]:
-        """Read ``size`` bytes at ``pointer + offset + index``.
+    def through(self, pointer: Term, offset: int, size: int, term: Term) -> tuple[Reading, ...]:
+        """Read ``size`` bytes at ``pointer + offset``.
 
-        :param index: bytes added by an index register; only with one may the access lie
-            outside the first element that is pointed at
         :raises Unavailable: no reading of the pointer has something there
         """
-        pointers: tuple[Reading, ...]
-        if isinstance(pointer, Const):
-            address = (pointer.value + offset) % _U64
-            symbol, rest = self._object(address)
-            pointers, offset = (symbol,), rest
-        elif isinstance(pointer, FrameAddress):
-            return (self._stack_parameter(pointer, offset, size, term),)
-        else:
-            pointers = self.readings(pointer)
-        return _any_of(pointers, lambda base: dereference(base, offset, size, term, index=index))
+        pointer, addend = split(pointer)
+        offset += addend
+        match pointer:
+            case Const(value=value):
+                return read_object(self.prog, (value + offset) % _U64, size, term)
+            case FrameAddress():
+                return self._in_frame(pointer, offset, size, term)
+            case Element():
+                return self._elements.through(pointer, offset, size, term)
+        try:
+            return any_of(
+                self.readings(pointer), lambda base: dereference(base, offset, size, term)
+            )
+        except Unavailable as missing:
+            found = guessed(self, pointer, offset, size, term) or as_plain_memory(
+                self, pointer, offset, size, term
+            )
+            if not found:
+                raise missing
+            return found
+
+    # Names
+
+    def _named(self, term: Term) -> tuple[Reading, ...]:
+        variables = self.hints.variables(term)
+        if not variables:
+            return self._read(term)
+        try:
+            found = self._read(term)
+        except Unavailable:
+            named = [Reading(term=term, text=v.name, type=v.type) for v in variables]
+            return tuple(sorted(named, key=lambda r: not is_followed(r.type))[:1])
+        if any(is_followed(reading.type) for reading in found):
+            return tuple(called(r, variables[0].name) for r in found)
+        # A pointer to anything, and the variable it was put into says what it points at.
+        typed = next((v for v in variables if is_followed(v.type)), None)
+        if typed is None:
+            return found
+        return tuple(replace(r, text=typed.name, type=typed.type, place=None) for r in found[:1])
 
     def _read(self, term: Term) -> tuple[Reading, ...]:
         match term:
             case Entry():
-                return (self._parameter(term),)
+                return (self._parameter(term, term.register),)
+            case Incoming(offset=offset):
+                return (self._parameter(FrameAddress(offset), f"the argument at {offset:#x}"),)
             case Load(base=base, offset=offset, size=size):
                 return self.through(base, offset, size, term)
             case PerCpu(base=base, offset=offset, size=size):
                 return tuple(map(_this_cpu, self.through(base, offset, size, term)))
             case Sum(base=base, addend=addend):
-                return _any_of(self.readings(base), lambda r: self._moved(r, addend, term))
+                return self._sum(term, base, addend)
             case Masked(base=base, mask=bits):
                 return tuple(self._masked(r, bits, term) for r in self.readings(base))
             case Part(base=base, size=size, signed=signed):
@@ -120,78 +155,171 @@ class Reader:
                 return (self._result(target, term),)
             case Const(value=value):
                 return self._address_of(value, term)
-        raise Unavailable("expression", Reason.OPTIMIZED_OUT, "where the value comes from is lost")
+        return self._read_found(term)
 
-    def _parameter(self, term: Entry) -> Reading:
+    def _read_found(self, term: Term) -> tuple[Reading, ...]:
+        # What the search back from the fault made.
+        match term:
+            case FrameAddress(offset=offset):
+                local, rest = self._local(offset)
+                return self.moved(local, rest, term) if rest else (replace(local, term=term),)
+            case OneOf(alternatives=alternatives):
+                return (self._one_of(term, alternatives),)
+            case Merged() | Defined():
+                return self.readings(self._expanded(term))
+            case Element():
+                return self._elements.value(term)
+            case Computed():
+                return (self._computed(term),)
+        raise Unavailable("expression", Reason.OPTIMIZED_OUT, _LOST)
+
+    def _expanded(self, term: Term) -> Term:
+        found = self.hints.expanded(term)
+        if found == term:
+            raise Unavailable("expression", Reason.AMBIGUOUS, "no single definition gives it")
+        return found
+
+    def _parameter(self, term: Entry | FrameAddress, where: str) -> Reading:
         parameter = self.parameters.get(term)
         if parameter is None:
-            raise Unavailable(
-                f"{term.register} on entry", Reason.NO_DEBUGINFO, "it is no known parameter"
-            )
-        return Reading(term=term, text=parameter.name, type=parameter.type)
+            detail = "it is no known parameter"
+            raise Unavailable(f"{where} on entry", Reason.NO_DEBUGINFO, detail)
+        own = term if isinstance(term, Entry) else Incoming(term.offset)
+        return Reading(term=own, text=parameter.name, type=parameter.type)
 
-    def _stack_parameter(self, frame: FrameAddress, offset: int, size: int, term: Term) -> Reading:
+    def _in_frame(
+        self, frame: FrameAddress, offset: int, size: int, term: Term
+    ) -> tuple[Reading, ...]:
         parameter = self.parameters.get(FrameAddress(frame.offset + offset))
-        if parameter is None or (size_of(parameter.type) or 0) > size:
-            raise Unavailable("expression", Reason.UNSUPPORTED, "a variable on the stack")
-        return Reading(term=term, text=parameter.name, type=parameter.type)
+        if parameter is not None and (size_of(parameter.type) or 0) <= size:
+            return (Reading(term=term, text=parameter.name, type=parameter.type),)
+        local, rest = self._local(frame.offset + offset)
+        if not rest and size_of(local.type.type) == size:  # local.type is a pointer to it
+            return (replace(local, term=term, text=local.place or "", type=local.type.type),)
+        return dereference(local, rest, size, term)
 
-    def _object(self, address: int) -> tuple[Reading, int]:
-        # The global object that contains an address, and the distance into it.
-        symbol = symbol_at(self.prog, address)
-        what = f"object at {address:#x}"
-        if symbol is None:
-            raise Unavailable(what, Reason.NO_DEBUGINFO, "no symbol is there")
-        try:
-            found = self.prog.variable(symbol.name)
-        except LookupError as unknown:
-            raise Unavailable(what, Reason.NO_DEBUGINFO, str(unknown)) from unknown
-        if found.address_ != symbol.address:
-            raise Unavailable(what, Reason.AMBIGUOUS, f"another object is called {symbol.name}")
+    def _local(self, offset: int) -> tuple[Reading, int]:
+        found = self.hints.local_at(offset)
+        if found is None:
+            raise Unavailable("expression", Reason.UNSUPPORTED, "a variable on the stack")
+        local, rest = found
         reading = Reading(
-            term=Const(symbol.address),
-            text=f"&{symbol.name}",
-            type=self.prog.pointer_type(found.type_),
-            place=symbol.name,
+            term=FrameAddress(offset - rest),
+            text=f"&{local.name}",
+            type=self.prog.pointer_type(local.type),
+            place=local.name,
         )
-        return reading, address - symbol.address
+        return reading, rest
+
+    def _one_of(self, term: Term, alternatives: tuple[Term, ...]) -> Reading:
+        # Whichever it was, it has their type; where it is tells it apart.
+        register = self.hints.register_of(term)
+        found = self._each(alternatives)
+        reading = of_one_type(term, found, register)
+        if len(found) == len(alternatives):
+            return reading
+        # What a loop makes of the value itself is read by what it is made of first.
+        self._known = {t: r for t, r in self._known.items() if not isinstance(r, Unavailable)}
+        self._known[term] = (reading,)
+        try:
+            again = of_one_type(term, self._each(alternatives), register)
+        finally:
+            del self._known[term]
+        unsure = again.unsure or len(self._each(alternatives)) < len(alternatives)
+        return replace(again, unsure=unsure)
+
+    def _each(self, alternatives: tuple[Term, ...]) -> list[Reading]:
+        return [r for t in alternatives for r in quietly(lambda t=t: self.readings(t))[:1]]  # type: ignore[misc]
+
+    def _computed(self, term: Computed) -> Reading:
+        left = self.readings(term.left)[0]
+        right = self.number(term.right)
+        sign = ">>" if term.operator == "sar" else term.operator
+        text = f"{operand(left.text)} {sign} {operand(right)}"
+        return Reading(term=term, text=text, type=left.type, parent=left)
+
+    def word(self, size: int) -> Type:
+        """An unsigned integer type of a size.
+
+        :raises Unavailable: there is none
+        """
+        try:
+            return self.prog.type(_WORDS[size])
+        except LookupError as unknown:
+            raise Unavailable(f"{size} bytes", Reason.NO_DEBUGINFO, "no such type") from unknown
+
+    def number(self, term: Term) -> str:
+        """Write an integer by its expression, else by its value.
+
+        :raises Unavailable: neither is known
+        """
+        if isinstance(term, Const):
+            number = signed64(term.value)
+            return f"-{short(-number)}" if number < 0 else short(number)
+        value = self.hints.value(term)
+        try:
+            text = self.readings(term)[0].text
+        except Unavailable:
+            if value is None:
+                raise
+            return str(signed64(value))
+        # What a division by a constant was made into, nobody recognises.
+        return text if value is None or len(text) <= _LONGEST_INDEX else str(signed64(value))
 
     def _address_of(self, value: int, term: Term) -> tuple[Reading, ...]:
-        reading, rest = self._object(value)
+        reading, rest = object_at(self.prog, value)
         if rest == 0:
             return (reading,)
-        return self._moved(reading, rest, term)
+        return self.moved(reading, rest, term)
 
-    def _moved(self, reading: Reading, addend: int, term: Term) -> tuple[Reading, ...]:
-        # A pointer plus a distance: the address of a member, or of another element.
+    # Arithmetic
+
+    def _sum(self, term: Term, base: Term, addend: int) -> tuple[Reading, ...]:
+        if isinstance(base, Element):
+            return self._elements.address(base, addend, term)
+        return any_of(self.readings(base), lambda r: self.moved(r, addend, term))
+
+    def moved(self, reading: Reading, addend: int, term: Term) -> tuple[Reading, ...]:
+        """Read a pointer plus a distance: the address of a member, or of another element.
+
+        :raises Unavailable: nothing known begins there
+        """
         target = pointee(reading.type)
         if target is None:
-            text = f"{_operand(reading.text)} {'+' if addend >= 0 else '-'} {abs(addend):#x}"
+            text = f"{operand(reading.text)} {'+' if addend >= 0 else '-'} {short(abs(addend))}"
             return (Reading(term=term, text=text, type=reading.type, parent=reading),)
         if addend < 0:
-            raise Unavailable("expression", Reason.UNSUPPORTED, "a pointer's container")
-        if strip(target).kind not in COMPOUND:
-            length = size_of(target)
+            return self._container(reading, addend, term)
+        length = size_of(target)
+        further = length and addend >= length and addend % length == 0
+        if strip(target).kind not in COMPOUND or further:
             if not length or addend % length:
                 raise Unavailable("expression", Reason.AMBIGUOUS, "between two elements")
-            text = f"{_operand(reading.text)} + {addend // length}"
+            text = f"{operand(reading.text)} + {addend // length}"
             return (Reading(term=term, text=text, type=reading.type, parent=reading),)
         return tuple(
             Reading(
                 term=term,
-                text=f"&{_member(reading, path.text)}",
+                text=f"&{member_text(reading, path.text)}",
                 type=self.prog.pointer_type(path.type),
-                place=_member(reading, path.text),
+                place=member_text(reading, path.text),
                 parent=reading,
+                unsure=reading.unsure,
             )
             for path in members_at(target, addend)
             if path.complete
         )
 
+    def _container(self, reading: Reading, addend: int, term: Term) -> tuple[Reading, ...]:
+        made = tuple(replace(r, term=term) for r in self.hints.around(reading, -addend))
+        if not made:
+            raise Unavailable("expression", Reason.UNSUPPORTED, "a pointer's container")
+        return made
+
     def _masked(self, reading: Reading, bits: int, term: Term) -> Reading:
         cleared = _U64 - 1 - bits
         shown = f"~{cleared:#x}" if cleared < bits else f"{bits:#x}"
-        text = f"({_operand(reading.text)} & {shown})"
+        text = f"({operand(reading.text)} & {shown})"
         type_ = reading.type
         held = CASTS.get(reading.member or ("", ""))
         if held is not None:
@@ -205,129 +333,19 @@ class Reader:
         symbol = symbol_at(self.prog, target) if target is not None else None
         if symbol is None or symbol.address != target:
             raise Unavailable("expression", Reason.NO_DEBUGINFO, "the result of an unknown call")
-        result = prototype_of(self.prog, SymbolAt(*_fields(symbol))).type
+        result = prototype_of(self.prog, symbol).type
         if strip(result).kind in (TypeKind.VOID, *COMPOUND):
             raise Unavailable("expression", Reason.UNSUPPORTED, f"the result of {symbol.name}()")
         return Reading(term=term, text=f"{symbol.name}()", type=result)
 
 
-def _fields(symbol: SymbolAt) -> tuple[str, int, int, str | None]:
-    return symbol.name, symbol.address, symbol.size, symbol.module
-
-
-def dereference(
-    pointer: Reading, offset: int, size: int, term: Term, *, index: int = 0
-) -> tuple[Reading, ...]:
-    """Read ``size`` bytes through a pointer.
-
-    :raises Unavailable: it is no pointer, its target is not described, or nothing of
-        that kind lies there
-    """
-    target = pointee(pointer.type)
-    if target is None:
-        raise Unavailable(
-            pointer.text, Reason.NOT_APPLICABLE, f"{pointer.type.type_name()} is no pointer"
-        )
-    bare = strip(target)
-    if bare.kind in COMPOUND:
-        element, rest = _element(offset, index, size_of(bare))
-        base = _at(pointer, element)
-        tag = getattr(bare, "tag", None) or ""
-        return tuple(
-            Reading(
-                term=term,
-                text=_member(base, path.text),
-                type=path.type,
-                parent=pointer,
-                member=(tag, path.text),
-            )
-            for path in members_at(bare, rest, size)
-        )
-    return (_scalar(pointer, target, offset + index, size, term, indexed=index != 0),)
-
-
-def _element(offset: int, index: int, length: int | None) -> tuple[int, int]:
-    # Without an index register the access lies in the one object pointed at.
-    if not index or not length:
-        return 0, offset + index
-    return divmod(offset + index, length)
-
-
-def _at(pointer: Reading, element: int) -> Reading:
-    if element == 0:
-        return pointer
-    place = f"{_operand(pointer.text)}[{element}]"
-    return Reading(term=pointer.term, text=pointer.text, type=pointer.type, place=place)
-
-
-def _scalar(
-    pointer: Reading, target: Type, offset: int, size: int, term: Term, *, indexed: bool
-) -> Reading:
-    length = size_of(target)
-    bare = strip(target)
-    if length is None or bare.kind is TypeKind.FUNCTION:
-        raise Unavailable(
-            pointer.text, Reason.NOT_APPLICABLE, f"nothing describes what {pointer.text} points at"
-        )
-    if bare.kind is TypeKind.ARRAY and pointer.place is not None:
-        path = members_at(bare, offset, size)[0]
-        return Reading(
-            term=term, text=f"{pointer.place}{path.text}", type=path.type, parent=pointer
-        )
-    if length != size or offset % length or (offset and not indexed and offset < 0):
-        raise Unavailable(
-            pointer.text,
-            Reason.AMBIGUOUS,
-            f"{size} bytes at {offset:#x} are no {target.type_name()}",
-        )
-    if offset:
-        text = f"{_operand(pointer.text)}[{offset // length}]"
-    else:
-        text = pointer.place or f"*{_operand(pointer.text)}"
-    return Reading(term=term, text=text, type=target, parent=pointer)
-
-
-def _member(pointer: Reading, path: str) -> str:
-    if not path:
-        return pointer.place or f"*{_operand(pointer.text)}"
-    if pointer.place is not None:
-        return f"{pointer.place}.{path}"
-    return f"{_operand(pointer.text)}->{path}"
-
-
-def _operand(text: str) -> str:
-    return text if _SIMPLE.match(text) or text.startswith("(") else f"({text})"
-
-
 def _this_cpu(reading: Reading) -> Reading:
-    return Reading(
-        term=reading.term,
-        text=f"this_cpu({reading.text})",
-        type=reading.type,
-        parent=reading.parent,
-        member=reading.member,
-    )
+    return replace(reading, text=f"this_cpu({reading.text})", place=None)
 
 
 def _narrowed(reading: Reading, size: int, signed: bool, term: Term) -> Reading:
     length = size_of(reading.type)
     text = reading.text
     if length is None or length > size:
-        text = f"({'s' if signed else 'u'}{8 * size}){_operand(text)}"
+        text = f"({'s' if signed else 'u'}{8 * size}){operand(text)}"
     return Reading(term=term, text=text, type=reading.type, parent=reading.parent)
-
-
-def _any_of(
-    readings: tuple[Reading, ...], follow: Callable[[Reading], tuple[Reading, ...]]
-) -> tuple[Reading, ...]:
-    # What follows from any of the readings; if nothing does, why the first did not.
-    found: list[Reading] = []
-    failure: Unavailable | None = None
-    for reading in readings:
-        try:
-            found.extend(follow(reading))
-        except Unavailable as missing:
-            failure = failure or missing
-    if found:
-        return tuple(found[:MOST_READINGS])
-    raise failure or Unavailable("expression", Reason.NO_DEBUGINFO, "nothing describes it")

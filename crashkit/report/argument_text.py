@@ -21,7 +21,7 @@ _BITS = {
     "char": 8, "signed char": 8, "s8": 8, "short": 16, "short int": 16, "s16": 16,
     "int": 32, "s32": 32, "pid_t": 32,
 }  # fmt: skip
-_PLAIN = ("stack of task", "vmalloc area")
+_PLAIN = ("stack of task", "vmalloc area", "IRQ stack of", "NMI stack of")
 """Said of what lies on a stack, which the address shows already."""
 _SLAB = re.compile(r"^(free )?slab object (.*)$")
 

@@ -77,10 +77,15 @@ def flowed(label: str, items: Iterable[str], indent: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def bare(value: str | None) -> str:
-    """Write a document's address as crash prints it: 16 digits, small numbers as they are."""
+def bare(value: str | int | None) -> str:
+    """Write a document's address as crash prints it: 16 digits, small numbers as they are.
+
+    :param value: a small one may be a number (:func:`crashkit.report.parts.facts`)
+    """
     if value is None:
         return "?"
+    if isinstance(value, int):
+        value = f"{value:#x}"
     if not value.startswith("0x"):
         return value
     number = int(value, 16)

@@ -12,6 +12,7 @@ from crashkit.report.finding_part import build_findings
 from crashkit.report.frames_part import build_frames
 from crashkit.report.panic_part import build_panic
 from crashkit.report.parts import Json, Part, address, facts, had
+from crashkit.report.printed_part import printed_limits
 from crashkit.report.target_part import build_target
 
 if TYPE_CHECKING:
@@ -57,11 +58,20 @@ def build_report(
     part.put("recipes_tried", list(tried))
     part.put("log_excerpt", [] if fault is not None else _log_excerpt(crash))
     # Last of all: reading the rest is what finds out what is missing.
-    part.put("limits", [*build_limits(crash.limits), *limits])
+    printed = printed_limits(crash.oops) if crash.target.format == "text" else []
+    part.put("limits", [*build_limits(crash.limits), *limits, *printed])
     part.put("warnings", list(crash.warnings))
     part.put("errors", list(errors))
     part.put("timing_s", {name: round(value, 3) for name, value in (timing or {}).items()})
-    return {**envelope(REPORT), **part.done()}
+    document = {**envelope(REPORT), **part.done()}
+    document["collect"] = _collect(document) if crash.target.format == "text" else []
+    return document
+
+
+def _collect(document: Json) -> list[str]:
+    from crashkit.report.collecting import what_to_collect  # of use for text alone
+
+    return what_to_collect(document)
 
 
 def build_limits(limits: Iterable[Limit]) -> list[Json]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.report.parts import Json, Part, address
+from crashkit.report.printed_part import build_printed_frames
 
 if TYPE_CHECKING:
     from crashkit.arguments import Argument, MissingArgument
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def build_frames(crash: Crash, *, arguments: bool = True) -> list[Json]:
-    """Build the ``frames`` list, innermost first."""
+    """Build the ``frames`` list, innermost first; of text alone, those the kernel printed."""
+    if crash.target.format == "text":
+        return build_printed_frames(crash.oops)
     return [build_frame(crash, frame, arguments=arguments) for frame in crash.frames]
 
 

@@ -8,6 +8,7 @@ from crashkit.crash.panics import read_sections
 from crashkit.errors import Reason
 from crashkit.oops import Oops, plain_name, stack_key
 from crashkit.report.parts import Json, Part, address, facts
+from crashkit.report.printed_part import build_code, build_modules, build_problems
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
@@ -37,7 +38,20 @@ def build_panic(crash: Crash) -> Json:
     part.put("intentional", bool(oops and oops.intentional))
     part.put("facts", _facts(crash, oops, kind))
     part.put("earlier", [_earlier(report) for report in (oops.earlier if oops else ())])
+    part.put("later", [_earlier(report) for report in (oops.later if oops else ())])
+    _put_printed(part, oops, from_text=crash.target.format == "text")
     return part.done()
+
+
+def _put_printed(part: Part, oops: Oops | None, *, from_text: bool) -> None:
+    part.put("uid", oops.uid if oops else None, Reason.NOT_IN_DUMP)
+    part.put("build", oops.build if oops else None, Reason.NOT_IN_DUMP)
+    part.put("hardware", oops.hardware if oops else None, Reason.NOT_IN_DUMP)
+    part.put("modules", build_modules(oops), Reason.NOT_IN_DUMP)
+    part.put("last_unloaded", oops.last_unloaded if oops else None)
+    part.put("problems", build_problems(oops))
+    # A dump has the code itself.
+    part.put("code", build_code(oops) if from_text else None)
 
 
 def _first(*values: object) -> object:

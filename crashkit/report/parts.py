@@ -17,6 +17,11 @@ MAX_ITEMS = 256
 """Items of one sequence among an object's facts that are kept."""
 
 
+_EXACT = 1 << 53
+# Numbers from here on lose digits in readers of JSON that take them for doubles (RFC 8259, 6):
+# poison, canaries and other bad pointers among them.
+
+
 def address(value: int) -> str:
     """Write an address or register value as the documents do: ``0x…``."""
     return f"{value & (1 << 64) - 1:#x}"
@@ -74,7 +79,7 @@ def facts(value: object) -> Any:  # noqa: ANN401 - any JSON value
     if value is None or isinstance(value, bool | str | float):
         return value
     if isinstance(value, int):
-        return address(value) if is_kernel_address(value) else value
+        return address(value) if is_kernel_address(value) or value >= _EXACT else value
     if isinstance(value, bytes):
         return value.hex()
     if is_dataclass(value) and not isinstance(value, type):
@@ -100,6 +105,8 @@ def _mapping(value: Mapping[Any, Any]) -> Json:
 
 
 def _reason(text: object) -> Reason:
+    if isinstance(text, Unavailable):
+        return text.reason
     try:
         return Reason(text)
     except ValueError:

@@ -20,7 +20,7 @@ def build_target(crash: Crash) -> Json:
     part.put_plain("path", target.path)
     part.put("format", target.format)
     part.put("compression", target.compression)
-    part.put("arch", target.arch, why)
+    part.put("arch", target.arch or _printed_arch(crash), why)
     part.put("release", (banner and banner.release) or target.release, Reason.NOT_IN_DUMP)
     part.put("version", (banner and banner.version) or target.version, why)
     part.put("build_id", target.build_id, Reason.NOT_IN_DUMP)
@@ -40,6 +40,12 @@ def build_target(crash: Crash) -> Json:
         [{"module": d.module, "status": d.status, "path": d.path} for d in crash.debuginfo],
     )
     return part.done()
+
+
+def _printed_arch(crash: Crash) -> str | None:
+    # By the registers that the kernel printed.
+    oops = crash.oops if crash.target.format == "text" else None
+    return oops.arch if oops is not None else None
 
 
 def _cpus(banner: Banner | None, noted: int | None) -> int | None:

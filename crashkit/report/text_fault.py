@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
+from crashkit.report.text_access import came_from, held_by, is_check
 
 
 def place(symbol: str | None, offset: int | None, module: str | None, size: int | None) -> str:
@@ -26,9 +27,26 @@ def fault_block(fault: Json) -> list[str]:
     statement = fault["diagnosis"]["statement"]
     if fault["diagnosis"]["kind"] != "null" or not fault["null_or_bad"]:
         lines += wrap(statement, WIDTH, " " * 7)
+    lines += _evidence(fault["diagnosis"])
+    for line in (*came_from(fault), *held_by(fault)):
+        lines += wrap(line, WIDTH, " " * 9, " " * 7)
     if fault["alternatives"]:
         lines += wrap("or: " + "; ".join(fault["alternatives"]), WIDTH, " " * 7)
     return lines
+
+
+_ALONE = ("null", "err-ptr", "container-of-null")
+"""Kinds that need no evidence but that the memory they came from was free."""
+
+
+def _evidence(diagnosis: Json) -> list[str]:
+    if diagnosis["kind"] in _ALONE and not diagnosis.get("details", {}).get("free_list"):
+        return []
+    return [
+        line
+        for sentence in diagnosis.get("evidence", ())
+        for line in wrap(sentence, WIDTH, " " * 9, " " * 7 + "- ")
+    ]
 
 
 def step_lines(fault: Json) -> list[str]:
@@ -49,7 +67,10 @@ def step_lines(fault: Json) -> list[str]:
 def _row(step: Json, fault: Json) -> tuple[str, str, str, str]:
     at = "" if step["offset"] is None else f"+{step['offset']:#x}"
     value = _trap(fault) if step["trapping"] else _values(step)
-    return at, step["instruction"] or _held(step, fault), step["expression"] or "?", value
+    expression = step["expression"]
+    if step["trapping"] and is_check(fault) and fault.get("condition"):
+        expression = fault["condition"]["text"]
+    return at, step["instruction"] or _held(step, fault), expression or "?", value
 
 
 def _held(step: Json, fault: Json) -> str:
@@ -72,5 +93,7 @@ def _trap(fault: Json) -> str:
     marker = "<-- trapping"
     if fault["address"] is None:
         return marker
-    name = "address" if fault["diagnosis"]["kind"] == "non-canonical" else "CR2"
+    # The CPU reports no address that is not canonical; below, four levels are assumed.
+    canonical = int(fault["address"], 16) >> 47 in (0, (1 << 17) - 1)
+    name = "CR2" if canonical and fault["diagnosis"]["kind"] != "non-canonical" else "address"
     return f"{marker}, {name} = {fault['address']}"

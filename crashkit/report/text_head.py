@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from crashkit.report.columns import WIDTH, bare, labelled, wrap
 from crashkit.report.parts import Json
+from crashkit.report.text_access import came_from, did, subject
 from crashkit.report.text_packet import protocol_name
-
-_VERBS = {"read": "read", "write": "wrote", "exec": "jumped to"}
-_NOUNS = {"read": "read of", "write": "write to", "exec": "jump to"}
 
 _DOING = (  # function on the stack, what the kernel was doing with a packet
     (("nfqnl_recv_verdict", "nf_reinject", "nfqnl_reinject"),
@@ -54,7 +52,7 @@ def what(document: Json, finding: Json | None) -> list[str]:
         return labelled("WHAT", _unexplained(fault))
     doing = _doing(document)
     start = f"{doing} it" if doing else "It"
-    told = f"{start} {_access(fault)}{_bad_value(fault)}."
+    told = f"{start} {did(fault)}{_bad_value(fault)}."
     return labelled("WHAT", [told, *claim])
 
 
@@ -85,15 +83,6 @@ def _doing(document: Json) -> str:
     return ""
 
 
-def _access(fault: Json) -> str:
-    verb = _VERBS.get(fault["access"], "touched")
-    if fault["expression"]:
-        return f"{verb} {fault['expression']}"
-    where = f"address {bare(fault['address'])}" if fault["address"] else "an unknown address"
-    by = f" ({fault['instruction']})" if fault["instruction"] else ""
-    return f"{verb} {where}{by}"
-
-
 def _bad_value(fault: Json) -> str:
     bad = fault["null_or_bad"]
     link = bad_link(fault)
@@ -117,10 +106,7 @@ def _identified(value: str | None, identity: str | None) -> str:
 
 
 def _unexplained(fault: Json) -> list[str]:
-    noun = _NOUNS.get(fault["access"], "access to")
-    at = f" ({bare(fault['address'])})" if fault["address"] else ""
-    subject = fault["expression"] or fault["instruction"] or "unknown memory"
-    first = f"{noun} {subject}{at}{_bad_value(fault).replace(';', ':', 1)}"
+    first = f"{subject(fault)}{_bad_value(fault).replace(';', ':', 1)}"
     lines = [first]
     for link in fault["chain"]:
         if link["expression"] == fault["null_or_bad"] or link["value"] is None:
@@ -128,7 +114,8 @@ def _unexplained(fault: Json) -> list[str]:
         typed = f", {link['ctype']}" if link["ctype"] else ""
         known = f", {link['identity']}" if link["identity"] else ""
         lines.append(f"{link['expression']} = {bare(link['value'])}{typed}{known}")
-    if not fault["expression"]:
+    lines += came_from(fault)
+    if not fault["expression"] and fault["diagnosis"]["statement"] not in first:
         lines.append(fault["diagnosis"]["statement"])
     return lines
 

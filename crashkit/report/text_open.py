@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
+from crashkit.report.text_access import held_by, is_check
 from crashkit.report.text_head import bad_link
 
 _OUTSIDE = {"O": "out-of-tree", "P": "proprietary", "E": "unsigned", "F": "forced"}
@@ -13,7 +14,12 @@ _SEARCHED = 5
 
 def standing_out(document: Json) -> list[str]:
     """Number what is unusual in this crash, then say what it is not."""
-    found = [*_from_fault(document["fault"]), *_from_frames(document), *_from_panic(document)]
+    found = [
+        *_from_fault(document["fault"]),
+        *_from_sections(document["panic"]["facts"]),
+        *_from_frames(document),
+        *_from_panic(document),
+    ]
     lines: list[str] = []
     for number, words in enumerate(found, 1):
         lines += wrap(words, WIDTH, "    ", f"{number:2}  ")
@@ -21,7 +27,11 @@ def standing_out(document: Json) -> list[str]:
     if excluded:
         lines += wrap("; ".join(excluded), WIDTH, " " * 7, "NOT    ")
     for key in ("expression", "null_or_bad", "instruction"):
-        if document["fault"] and key in document["fault"]["why"]:
+        if (
+            document["fault"]
+            and not is_check(document["fault"])
+            and key in document["fault"]["why"]
+        ):
             lines += wrap(document["fault"]["why"][key], WIDTH, " " * 7, "OPEN   ")
             break
     return lines
@@ -37,11 +47,20 @@ def _from_fault(fault: Json | None) -> list[str]:
             f"{link['expression']}: {bare(link['value'])} then, {bare(link['now'])} now: another"
             " CPU wrote it between fault and dump ~"
         )
+    found += held_by(fault)
     if fault["diagnosis"]["kind"] != "null" and fault["expression"]:
         found.append(fault["diagnosis"]["statement"])
     if fault["alternatives"]:
         found.append("the expression may also be " + "; ".join(fault["alternatives"]))
     return found
+
+
+def _from_sections(facts: Json) -> list[str]:
+    section = facts.get("stands_out")
+    return [
+        one["statement"] + ("" if one["certainty"] == "proved" else " ~")
+        for one in (section["found"] if section else ())
+    ]
 
 
 def _from_frames(document: Json) -> list[str]:
@@ -57,7 +76,7 @@ def _from_frames(document: Json) -> list[str]:
 def _from_panic(document: Json) -> list[str]:
     found = []
     outside = [_OUTSIDE[t] for t in document["target"]["taint"] or () if t in _OUTSIDE]
-    if outside:
+    if outside and not document["panic"]["facts"].get("outsiders"):
         found.append(f"third-party code is loaded ({', '.join(outside)} module)")
     earlier = document["panic"]["earlier"]
     if earlier:

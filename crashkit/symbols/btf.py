@@ -132,6 +132,11 @@ class Blob:
         end = self._strings.find(b"\0", at)
         return self._strings[at:end].decode("ascii", "backslashreplace")
 
+    @property
+    def strings(self) -> bytes:
+        """The blob's own string section."""
+        return self._strings
+
     def ids_named(self, name: str) -> list[int]:
         """Return the ids of the records *of this blob* that bear ``name``."""
         index = self._by_offset()

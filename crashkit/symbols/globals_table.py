@@ -81,8 +81,10 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "hstates": ("struct hstate []",),
     "hugetlb_max_hstate": ("int",),
     "slub_debug": ("int",),
-    # mm: accounting (mm/percpu.c, mm/vmalloc.c, mm/oom_kill.c, mm/debug.c, mm/swapfile.c)
+    # mm: accounting (mm/percpu.c, mm/vmalloc.c, mm/oom_kill.c, mm/debug.c, mm/swapfile.c,
+    # mm/page_alloc.c)
     "gfpflag_names": ("struct trace_print_flags []",),
+    "init_on_free": ("struct static_key_false",),
     "nr_swap_pages": ("atomic_long_t",),
     "nr_vmalloc_pages": ("atomic_long_t",),
     "pageflag_names": ("struct trace_print_flags []",),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
-from drgn import Program
+from drgn import Architecture, Platform, Program
 
 from crashkit.arguments import Argument, MissingArgument
 from crashkit.crash import (
@@ -97,7 +97,21 @@ class FakeCrash:
 
     @property
     def prog(self) -> object:
-        return unavailable("memory") if self.target.format == "text" else Program()
+        return (
+            unavailable("memory")
+            if self.target.format == "text"
+            else Program(Platform(Architecture.X86_64))
+        )
+
+    def lacks(self, what: str, missing: Unavailable, remedy: str) -> None:
+        """Sections of panic.facts read the empty program; ``limits`` are the test's own."""
+
+    @property
+    def outer_frames(self) -> tuple[Frame, ...]:
+        return self.frames
+
+    def tasks(self) -> NoReturn:
+        unavailable("the tasks")
 
     def arguments(self, frame: Frame) -> tuple[tuple[Argument, ...], tuple[MissingArgument, ...]]:
         return self.recovered.get(frame.function or "", ((), ()))

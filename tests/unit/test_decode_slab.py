@@ -9,11 +9,13 @@ from drgn import FaultError, Object, ObjectNotFoundError
 from drgn.helpers.linux.common import IdentifiedSlabObject
 from drgn.helpers.linux.slab import SlabCorruptionError, SlabObjectInfo
 
+from crashkit.decode import address as address_module
 from crashkit.decode import conntrack_cache, slab_identity
 from crashkit.decode import identity as identity_module
 from crashkit.errors import Reason, Unavailable
 from tests.unit.kernel_doubles import Kernel, add_namespace
 from tests.unit.netfilter_doubles import el7_kernel, modern_kernel
+from tests.unit.slab_doubles import make_slab
 
 STALE = 0xFFFF_893C_A41E_5140
 
@@ -39,30 +41,30 @@ def info(cache: Object, start: int, allocated: bool | None) -> SlabObjectInfo:
     return SlabObjectInfo(cache, cache, start, allocated)
 
 
-def cpus(monkeypatch: pytest.MonkeyPatch, online: int, *, kept: tuple[int, ...] = ()) -> None:
-    """Two CPUs, so many of them online, and what they keep for themselves."""
-    slab = "crashkit.decode.slab."
-    monkeypatch.setattr(slab + "for_each_online_cpu", lambda _: iter(range(online)))
-    monkeypatch.setattr(slab + "for_each_possible_cpu", lambda _: iter(range(2)))
-    monkeypatch.setattr(slab + "free_on_cpus", lambda _cache, _same: iter(kept))
+@pytest.mark.parametrize("kept_by", [0, 1])
+def test_what_a_stopped_cpu_keeps_is_free(monkeypatch: pytest.MonkeyPatch, kept_by: int) -> None:
+    made = make_slab(monkeypatch)
+    head = made.link(2)
+    made.kernel.set(made.own[kept_by], {"slab": made.slab.value_(), "freelist": head})
+    found = {}
+    for index in (1, 2):  # drgn has asked the online ones only: none of these
+        answer(monkeypatch, SlabObjectInfo(made.cache, made.slab, made.start(index), True))
+        found[index] = slab_identity(made.kernel.prog, made.start(index)).allocated
+    assert found == {1: True, 2: False}
 
 
-@pytest.mark.parametrize(
-    ("online", "kept", "allocated"),
-    [(2, (STALE,), True), (1, (), True), (1, (STALE,), False), (1, (STALE + 0x140,), True)],
-)
-def test_what_a_stopped_cpu_keeps_is_free(
-    monkeypatch: pytest.MonkeyPatch, online: int, kept: tuple[int, ...], allocated: bool
-) -> None:
-    kernel = modern_kernel()
-    answer(monkeypatch, info(cache_named(kernel, b"nf_conntrack"), STALE, True))
-    cpus(monkeypatch, online, kept=kept)  # drgn has asked the online ones already
-    assert slab_identity(kernel.prog, STALE).allocated is allocated
+def test_a_damaged_free_list_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_slab(monkeypatch)
+    made.kernel.set(made.slab, {"freelist": 0x41414141})
+    for said in (True, None):
+        answer(monkeypatch, SlabObjectInfo(made.cache, made.slab, made.start(0), said))
+        found = slab_identity(made.kernel.prog, made.start(0))
+        assert found.allocated is None
+        assert found.absent["allocated"].reason is Reason.CORRUPTED
 
 
 def test_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = modern_kernel()
-    cpus(monkeypatch, 2)
     cache = cache_named(kernel, b"nf_\x1bconn")
     kernel.prog.cache["crashkit.slab_aliases"] = {cache.value_(): ("other",)}
     answer(monkeypatch, info(cache, STALE, True))
@@ -166,7 +168,7 @@ def test_identify_slab_objects(monkeypatch: pytest.MonkeyPatch) -> None:
         def identified(*_args: object, found: object = found, **_more: object) -> Any:
             return iter([found])
 
-        monkeypatch.setattr(identity_module, "identify_address_all", identified)
+        monkeypatch.setattr(address_module, "identify_address_all", identified)
         text = identity_module.identify(kernel.prog, STALE + 8)
         assert text == f"{words} nf_conntrack+0x8"
 
@@ -176,7 +178,7 @@ def test_identify_survives_what_drgn_raises(monkeypatch: pytest.MonkeyPatch) -> 
         raise FaultError("page not saved", STALE)
 
     kernel = modern_kernel()
-    monkeypatch.setattr(identity_module, "identify_address_all", fails)
+    monkeypatch.setattr(address_module, "identify_address_all", fails)
     answer(monkeypatch, None)
     assert identity_module.identify(kernel.prog, STALE) is None
     answer(monkeypatch, info(cache_named(kernel, b"nf_conntrack"), STALE, False))

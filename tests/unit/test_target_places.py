@@ -149,9 +149,25 @@ def test_directory_with_several_dumps(tmp_path: Path) -> None:
 def test_directory_with_a_log_only(tmp_path: Path) -> None:
     (tmp_path / "dmesg.202611210400").write_bytes(LOG)
     assert identify(tmp_path).format == "text"
-    (tmp_path / "console.txt").write_bytes(LOG)
+    (tmp_path / "dmesg.202611220400").write_bytes(LOG)
     assert "2 logs and no dump" in refusal(tmp_path)
     assert find_log(tmp_path / "vmcore") is None
+
+
+def test_of_several_logs_the_better_is_chosen(tmp_path: Path) -> None:
+    for name in ("console.txt", "console.old", "backtrace", "dmesg.0", "dmesg", "vmcore-dmesg.txt"):
+        (tmp_path / name).write_bytes(LOG)
+        if name != "console.old" and name != "dmesg.0":
+            assert identify(tmp_path).path == str(tmp_path / name)
+
+
+def test_abrts_notes_are_no_dump(tmp_path: Path) -> None:
+    (tmp_path / "vmcore_info").write_text("a note\n")
+    (tmp_path / "backtrace").write_bytes(LOG)
+    (tmp_path / "kernel").write_text("4.18.0-553.el8.x86_64\n")
+    assert identify(tmp_path) == Target(
+        path=str(tmp_path / "backtrace"), format="text", release="4.18.0-553.el8.x86_64"
+    )
 
 
 def test_directory_with_a_compressed_dump(tmp_path: Path) -> None:

@@ -43,7 +43,38 @@ class Section:
         return read(crash)
 
 
-SECTIONS: tuple[Section, ...] = ()
+def _section(key: str, module: str, *kinds: str) -> Section:
+    return Section(key=key, kinds=frozenset(kinds) or None, module=module)
+
+
+SECTIONS: tuple[Section, ...] = (
+    _section("atomic", "atomic", "scheduling-while-atomic"),
+    _section("cpus", "cpus"),
+    _section("spin", "spin", "hard-lockup", "hung-task", "nmi", "panic-other", "rcu-stall",
+             "soft-lockup", "spinlock-deadlock", "sysrq"),
+    _section("stall", "stall", "hard-lockup", "rcu-stall", "soft-lockup"),
+    _section("waits", "waits"),
+    _section("stands_out", "stands_out"),
+    _section("outsiders", "outsiders"),
+    _section("setting", "setting"),
+    _section("code", "code"),
+    _section("bad_page", "bad_page", "bad-page", "panic-other"),
+    _section("bug", "bug", "invalid-opcode-bug", "warning"),
+    _section("divide", "divide", "divide-error"),
+    _section("exec", "exec", "exec-fault", "general-protection", "null-pointer-dereference",
+             "page-fault"),
+    _section("init", "init", "init-killed"),
+    _section("list", "linked", "list-corruption"),
+    _section("mce", "mce", "machine-check"),
+    _section("nmi", "nmi", "nmi"),
+    _section("no_root_fs", "root_fs", "no-root-fs"),
+    _section("oom", "oom", "oom", "panic-other", "warning"),
+    _section("refcount", "refcount", "refcount", "warning"),
+    _section("slab", "slab", "invalid-opcode-bug", "panic-other", "slab-corruption"),
+    _section("stack", "stack", "double-fault", "stack-corruption", "stack-overflow"),
+    _section("sysrq", "sysrq", "sysrq"),
+    _section("usercopy", "usercopy", "usercopy"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

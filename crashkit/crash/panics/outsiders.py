@@ -1,0 +1,191 @@
+"""Out-of-tree modules, and whether any of their code is on the way to the crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from drgn import Object
+from drgn.helpers.linux.list import hlist_for_each_entry
+
+from crashkit.crash.others import out_of_tree_modules
+from crashkit.decode.fields import naming
+from crashkit.decode.hooks import hook_functions
+from crashkit.errors import Reason, Unavailable
+from crashkit.memory import bounded, read_bytes
+from crashkit.symbols import module_at, symbol_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crashkit.crash.core import Crash
+
+_MOST_PROBES = 4096
+_MOST_TRACERS = 256
+_WORD = 8
+_HOOK_CALLERS = ("nf_hook_slow", "nf_hook_slow_list", "nf_iterate", "nf_reinject")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outsider:
+    """One module that is marked out-of-tree; None carries its reason in ``absent``."""
+
+    module: str
+    frames: tuple[str, ...]
+    """Its functions on the crashed stack, innermost first."""
+    left_over: tuple[str, ...] | None
+    """Return addresses into it among other words of the crashed stack: it ran there before,
+    or holds a pointer; a hint only."""
+    probes: tuple[str, ...] | None
+    """Functions on the crashed stack with a kprobe whose handler is the module's."""
+    tracers: tuple[str, ...] | None
+    """Its handlers among the function tracer's; which functions they trace is not read."""
+    hooks: tuple[str, ...] | None
+    """Its netfilter hooks in the initial namespace, where the crashed stack runs hooks."""
+    absent: Mapping[str, Reason] = field(default_factory=dict)
+
+    @property
+    def on_path(self) -> bool:
+        """Whether its code is on the stack or hangs at a function of it."""
+        return bool(self.frames or self.probes or self.hooks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outsiders:
+    """The out-of-tree modules that are loaded."""
+
+    on_path: tuple[Outsider, ...]
+    """Those whose code is on the stack, or hooked into a function that is."""
+    elsewhere: tuple[Outsider, ...]
+
+
+def read(crash: Crash) -> Outsiders | None:
+    """Look for out-of-tree code on the way to the crash; None where no such module is loaded.
+
+    :raises Unavailable: the list of modules cannot be read, or there is no stack
+    """
+    names = out_of_tree_modules(crash.prog)
+    if not names:
+        return None
+    if not crash.outer_frames:
+        raise Unavailable("out-of-tree code", Reason.NOT_IN_DUMP, "no stack could be walked")
+    absent: dict[str, Reason] = {}
+    sources = {
+        "left_over": _left_over,
+        "probes": _probes,
+        "tracers": _tracers,
+        "hooks": _hooks,
+    }
+    found: dict[str, list[tuple[str, str]] | None] = {}
+    for key, source in sources.items():
+        try:
+            found[key] = list(source(crash))
+        except Unavailable as missing:
+            found[key] = None
+            absent[key] = missing.reason
+    modules = [_outsider(crash, name, found, absent) for name in names]
+    return Outsiders(
+        on_path=tuple(module for module in modules if module.on_path),
+        elsewhere=tuple(module for module in modules if not module.on_path),
+    )
+
+
+def _outsider(
+    crash: Crash,
+    name: str,
+    found: Mapping[str, list[tuple[str, str]] | None],
+    absent: Mapping[str, Reason],
+) -> Outsider:
+    def of(key: str) -> tuple[str, ...] | None:
+        pairs = found[key]
+        return None if pairs is None else tuple(what for module, what in pairs if module == name)
+
+    functions = [f.function for f in crash.outer_frames if f.module == name and f.function]
+    return Outsider(
+        module=name,
+        frames=tuple(dict.fromkeys(functions)),
+        left_over=of("left_over"),
+        probes=of("probes"),
+        tracers=of("tracers"),
+        hooks=of("hooks"),
+        absent=absent,
+    )
+
+
+def _owner(crash: Crash, address: int) -> str | None:
+    module = module_at(crash.prog, address)
+    return module.name if module is not None else None
+
+
+def _named(crash: Crash, address: int) -> str:
+    symbol = symbol_at(crash.prog, address)
+    return f"{symbol.name}+{address - symbol.address:#x}" if symbol else f"{address:016x}"
+
+
+def _left_over(crash: Crash) -> Iterator[tuple[str, str]]:
+    # The whole stack of the task, also below the frames: what ran there before.
+    task = crash.thread.task
+    if task is None:
+        raise Unavailable("the crashed task's stack", Reason.NOT_IN_DUMP)
+    with naming("the crashed task's stack"):
+        low = int(Object(crash.prog, "struct task_struct *", task).stack)
+        size = int(crash.prog["THREAD_SIZE"])
+    data = read_bytes(crash.prog, low, size)
+    in_frames = {frame.pc for frame in crash.frames}
+    seen: set[int] = set()
+    for at in range(0, len(data) - _WORD + 1, _WORD):
+        word = int.from_bytes(data[at : at + _WORD], "little")
+        if word in seen or word in in_frames:
+            continue
+        seen.add(word)
+        owner = _owner(crash, word)
+        if owner is not None:
+            yield owner, _named(crash, word)
+
+
+def _probes(crash: Crash) -> Iterator[tuple[str, str]]:
+    on_path = {frame.function for frame in crash.outer_frames if not frame.inlined}
+    what = "kprobes"
+    with naming(what):
+        table = crash.prog["kprobe_table"]
+        for probe in bounded(_all_probes(table), _MOST_PROBES, what):
+            symbol = symbol_at(crash.prog, int(probe.addr))
+            if symbol is None or symbol.name not in on_path:
+                continue
+            for handler in (int(probe.pre_handler), int(probe.post_handler)):
+                owner = _owner(crash, handler) if handler else None
+                if owner is not None:
+                    yield owner, symbol.name
+
+
+def _all_probes(table: Object) -> Iterator[Object]:
+    for head in table:
+        yield from hlist_for_each_entry("struct kprobe", head.address_of_(), "hlist")
+
+
+def _tracers(crash: Crash) -> Iterator[tuple[str, str]]:
+    what = "handlers of the function tracer"
+    with naming(what):
+        ops = crash.prog["ftrace_ops_list"]
+        for _ in range(_MOST_TRACERS):
+            handler = int(ops.func)
+            owner = _owner(crash, handler)
+            if owner is not None:
+                yield owner, _named(crash, handler)
+            # The list ends at ftrace_list_end, which follows nobody (kernel/trace/ftrace.c).
+            ops = ops.next
+            if not ops:
+                return
+    raise Unavailable(what, Reason.BUDGET, f"more than {_MOST_TRACERS}")
+
+
+def _hooks(crash: Crash) -> Iterator[tuple[str, str]]:
+    if not any(crash.has_frame(caller) for caller in _HOOK_CALLERS):
+        return
+    with naming("netfilter hooks"):
+        net = crash.prog["init_net"].address_of_()
+    for hook in hook_functions(net):
+        if hook.module is not None and hook.out_of_tree:
+            where = f"{hook.family} {hook.hook_name}"
+            yield hook.module, f"{hook.symbol or f'{hook.function:016x}'} ({where})"

@@ -1,0 +1,247 @@
+"""Where a parameter's value came from: the callers, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from drgn import Program, Type, TypeKind
+
+from crashkit.arguments.activation import physical
+from crashkit.arguments.answer import Answer
+from crashkit.arguments.edges import Edge
+from crashkit.arguments.pt_regs import user_registers
+from crashkit.arguments.resolve import Resolver
+from crashkit.dataflow import Entry, Incoming, Load, Term, prototype_of
+from crashkit.disasm import Instruction
+from crashkit.errors import Unavailable
+from crashkit.fault.chain import Identify, links
+from crashkit.fault.here import Here, Place
+from crashkit.fault.members import Reading
+from crashkit.fault.model import Link, OriginStep
+from crashkit.fault.origins import OneOf
+from crashkit.fault.values import Known, Values
+from crashkit.layout import pointee, strip
+from crashkit.symbols import SymbolAt
+from crashkit.unwind import Frame
+from crashkit.value import Certainty
+
+_MOST_FRAMES = 6
+
+
+class CallerValues(Values):
+    """Values of a frame that made a call: what of it is kept, and what it was passed."""
+
+    def __init__(self, prog: Program, resolver: Resolver, position: int) -> None:
+        frame = resolver.frames[position]
+        stopped = resolver.stopped(position)
+        call = stopped.call
+        at = replace(frame, pc=call.address) if call is not None else frame
+        self._resolver, self._position = resolver, position
+        super().__init__(prog, at, stopped.flow)
+
+    def _in_place(self, term: Term) -> Known | None:
+        self._resolver.start()
+        with suppress(Unavailable):
+            return _known(self._resolver.kept(self._position, term))
+        if isinstance(term, Entry):
+            with suppress(Unavailable):
+                return _known(self._resolver.entry(self._position, term.register))
+        return None
+
+
+def _known(answer: Answer) -> Known:
+    certainty = Certainty.PROVED if answer.proved else Certainty.INFERRED
+    return Known(value=answer.value, origin=answer.origin, certainty=certainty)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passed:
+    """What one caller passed."""
+
+    step: OriginStep
+    here: Here
+    reading: Reading | None = None
+    """Without a text where it only is known which register of the caller's it was."""
+    links: tuple[Link, ...] = ()
+
+    @property
+    def steps(self) -> Iterator[OriginStep]:
+        """The step, then those of the values its own was read through."""
+        yield self.step
+        for link in reversed(self.links[:-1]):
+            yield replace(
+                self.step, expression=link.expression, ctype=link.ctype, value=link.value,
+                certainty=link.certainty, address=link.address, now=link.now,
+                identity=link.identity, one_of=(),
+            )  # fmt: skip
+
+
+class Callers:
+    """The frames from the fault outward.
+
+    :ivar frames: without the inlined ones, the faulting one first
+    """
+
+    def __init__(
+        self, prog: Program, fault: Frame, frames: Sequence[Frame], identify: Identify
+    ) -> None:
+        self._prog = prog
+        self._identify = identify
+        outward = physical(frames)
+        self.frames = outward if outward and outward[0].pc == fault.pc else (fault,)
+        user = user_registers(prog, self.frames)
+        self._resolver = Resolver(prog=prog, frames=self.frames, user=user)
+        self._heres: dict[int, Here] = {}
+
+    def here(self, position: int) -> Here:
+        """A caller's frame at its call.
+
+        :raises Unavailable: its code or the call is not known
+        """
+        if position not in self._heres:
+            stopped = self._resolver.stopped(position)
+            values = CallerValues(self._prog, self._resolver, position)
+            place = Place(
+                prog=self._prog,
+                function=stopped.function,
+                flow=stopped.flow,
+                pc=values.frame.pc,
+                sp=self.frames[position].sp,
+            )
+            self._heres[position] = Here(place, values, self._identify)
+        return self._heres[position]
+
+    def on_entry(self, register: str) -> Known:
+        """What a register held when the faulting function was entered.
+
+        :raises Unavailable: no caller tells
+        """
+        self._resolver.start()
+        return _known(self._resolver.passed(0, register))
+
+    def prototype_of(self, function: SymbolAt) -> Type | None:
+        """Type of the faulting function by the pointer it was called through.
+
+        Asked for one that nothing else describes; None where that does not tell either.
+        """
+        with suppress(Unavailable):
+            prototype_of(self._prog, function)
+            return None
+        if len(self.frames) < 2:
+            return None
+        with suppress(Unavailable):
+            edge = self._resolver.edge(0)
+            call = edge.caller.call
+            if edge.chains == ((),) and not edge.others and call is not None:
+                return self._pointed_at(self.here(1), call)
+        return None
+
+    def _pointed_at(self, here: Here, call: Instruction) -> Type | None:
+        target = target_of(here, call)
+        if target is None:
+            return None
+        function = pointee(here.reader.readings(target)[0].type)
+        bare = strip(function) if function is not None else None
+        return bare if bare is not None and bare.kind is TypeKind.FUNCTION else None
+
+    def trace(self, bad: Reading, start: int = 0) -> tuple[Passed, ...]:
+        """Follow the first value of a chain to the callers that passed it.
+
+        :param start: position of the frame whose chain it is
+        :returns: at most six frames' steps; those that could be made
+        """
+        found: list[Passed] = []
+        first = _first(bad)
+        position = start
+        while len(found) < _MOST_FRAMES and position + 1 < len(self.frames):
+            if not isinstance(first.term, Entry):
+                break
+            try:
+                passed = self._step(position, first)
+            except Unavailable:
+                break
+            found.append(passed)
+            if passed.reading is None:
+                break
+            first = _first(passed.reading)
+            position += 1
+        return tuple(found)
+
+    def _step(self, position: int, passed: Reading) -> Passed:
+        register = passed.term.register if isinstance(passed.term, Entry) else ""
+        self._resolver.start()
+        edge = self._resolver.edge(position)
+        terms, complete = edge.terms(register)
+        here = self.here(position + 1)
+        frame = self.frames[position + 1]
+        step = OriginStep(
+            frame=frame.index,
+            function=frame.function or "?",
+            parameter=passed.text or register,
+            expression=None,
+            ctype=None,
+            value=None,
+            certainty=Certainty.INFERRED,
+        )
+        if len(terms) != 1:
+            return Passed(step=replace(step, one_of=_texts(here, tuple(terms))), here=here)
+        return self._said(here, step, next(iter(terms)), edge, complete)
+
+    def _said(self, here: Here, step: OriginStep, raw: Term, edge: Edge, complete: bool) -> Passed:
+        term = here.expanded(raw)
+        with suppress(Unavailable):
+            known = here.values.at_fault(term)
+            sure = complete and edge.verified and known.certainty is Certainty.PROVED
+            step = replace(
+                step,
+                value=known.value,
+                certainty=Certainty.PROVED if sure else Certainty.INFERRED,
+                identity=self._identify(known.value),
+            )
+        if isinstance(term, Load):
+            with suppress(Unavailable):
+                step = replace(step, address=here.values.address_of(term))
+                step = replace(step, now=here.values.now(term))
+        if isinstance(term, OneOf):
+            step = replace(step, one_of=_texts(here, term.alternatives))
+        try:
+            reading = here.reader.readings(term)[0]
+        except Unavailable:
+            lost = Reading(term=term, text="", type=self._prog.void_type())
+            goes_on = lost if isinstance(term, (Entry, Incoming)) else None
+            return Passed(step=step, here=here, reading=goes_on)
+        step = replace(step, expression=reading.text, ctype=reading.type.type_name())
+        if reading.unsure:
+            step = replace(step, certainty=Certainty.INFERRED)
+        return Passed(step=step, here=here, reading=reading, links=self._links(here, reading))
+
+    def _links(self, here: Here, reading: Reading) -> tuple[Link, ...]:
+        return links(reading, here.values, self._identify)
+
+
+def target_of(here: Here, call: Instruction) -> Term | None:
+    """What an indirect call goes to; None for a direct one, and through a segment."""
+    if call.target is not None:
+        return None
+    if call.via is not None:
+        return here.origins.register(call.via)
+    memory = call.memory
+    if memory is None or memory.segment is not None:
+        return None
+    return Load(here.origins.address(call, memory), 0, 8, call.address)
+
+
+def _texts(here: Here, terms: Sequence[Term]) -> tuple[str, ...]:
+    found = []
+    for term in terms:
+        with suppress(Unavailable):
+            found.append(here.reader.readings(here.expanded(term))[0].text)
+    return tuple(sorted(found))
+
+
+def _first(reading: Reading) -> Reading:
+    while reading.parent is not None:
+        reading = reading.parent
+    return reading

@@ -1,0 +1,43 @@
+"""A value that is one of several, by what all of them have in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from drgn import Type, TypeKind
+
+from crashkit.dataflow import Term
+from crashkit.errors import Reason, Unavailable
+from crashkit.fault.members import Reading
+from crashkit.layout import pointee, strip
+
+
+def called(reading: Reading, name: str) -> Reading:
+    """Name a reading by its variable, which says more than the register that it is in."""
+    if "%" not in reading.text:
+        return reading
+    return replace(reading, text=name, place=None)
+
+
+def of_one_type(term: Term, found: list[Reading], register: str | None) -> Reading:
+    """Read a value by the one type that its origins have.
+
+    :param found: readings of the origins
+    :param register: where it is, as written
+    :raises Unavailable: they have several types, or none is known
+    """
+    types = {type_.type_name(): type_ for type_ in (_of_element(r.type) for r in found)}
+    if len(types) != 1 or register is None:
+        raise Unavailable("expression", Reason.AMBIGUOUS, "it comes from one of several places")
+    ((name, type_),) = types.items()
+    unsure = any(reading.unsure for reading in found)
+    return Reading(term=term, text=f"(({name}){register})", type=type_, unsure=unsure)
+
+
+def _of_element(type_: Type) -> Type:
+    # What walks over an array points at one of its elements.
+    bare = strip(type_)
+    target = pointee(bare)
+    if target is None or strip(target).kind is not TypeKind.ARRAY:
+        return bare
+    return type_.prog.pointer_type(strip(target).type)

@@ -1,0 +1,48 @@
+"""Parameters of the kernel's assembly functions, which no debug information describes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from drgn import Program
+
+from crashkit.dataflow import Entry, Parameter, Term
+from crashkit.registers import ARGUMENT_REGISTERS
+from crashkit.symbols import SymbolAt
+
+# arch/x86/lib: memcpy_64.S, memmove_64.S, memset_64.S, clear_page_64.S, copy_page_64.S,
+# copy_user_64.S, csum-copy_64.S; arch/x86/include/asm/string_64.h.
+_PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "memcpy": ("dest", "src", "count"),
+    "memmove": ("dest", "src", "count"),
+    "memset": ("s", "c", "count"),
+    "clear_page": ("page",),
+    "copy_page": ("to", "from"),
+    "copy_user_generic": ("to", "from", "count"),
+    "rep_movs_alternative": ("to", "from", "count"),
+    "rep_stos_alternative": ("to", "count"),
+    "copy_mc_fragile": ("dest", "src", "count"),
+    "csum_partial_copy_generic": ("src", "dest", "len"),
+}
+_NUMBERS = frozenset({"c", "count", "len"})
+_VARIANT = re.compile(
+    r"^_*(.+?)(?:_(?:erms|rep|orig|unrolled|string|fast_string|enhanced_fast_string|fsrm))?$"
+)
+
+
+def library_parameters(prog: Program, function: SymbolAt) -> dict[Term, Parameter]:
+    """Name the parameters of one of them; empty for any other function."""
+    found = _VARIANT.match(function.name)
+    if found is None or function.module is not None:
+        return {}
+    names = _PARAMETERS.get(found[1], ())
+    pointer = prog.pointer_type(prog.void_type())
+    try:
+        number = prog.type("unsigned long")
+    except LookupError:
+        return {}
+    return {
+        Entry(register): Parameter(name=name, type=number if name in _NUMBERS else pointer)
+        for register, name in zip(ARGUMENT_REGISTERS, names, strict=False)
+    }

@@ -1,0 +1,77 @@
+"""A bad value that was passed: the expression in the words of the caller that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from crashkit.dataflow import Entry, Sum, Term, split
+from crashkit.disasm import Access
+from crashkit.errors import Reason, Unavailable
+from crashkit.fault.callers import Passed
+from crashkit.fault.draft import Draft
+from crashkit.fault.here import Here
+from crashkit.fault.members import Reading, as_number, dereference, indexed, is_followed, operand
+from crashkit.fault.operand import plain
+from crashkit.fault.origins import Element
+from crashkit.value import Certainty
+
+
+def in_callers_words(draft: Draft, here: Here, access: Access, passed: Sequence[Passed]) -> None:
+    """Say what a parameter that was bad itself was in the nearest caller that computed it.
+
+    The steps stay in the function's own words.
+    """
+    bad = draft.bad
+    if bad is None or not isinstance(bad.term, Entry):
+        return
+    for one in passed:
+        given = one.reading
+        if given is None or not given.text:
+            return
+        if isinstance(given.term, Entry):
+            continue  # it only handed it on
+        if given.parent is None and not given.place:
+            return  # a variable's name says no more than the parameter's
+        _reword(draft, here, access, bad, one, given)
+        return
+
+
+def _reword(
+    draft: Draft, here: Here, access: Access, bad: Reading, one: Passed, given: Reading
+) -> None:
+    pointer = here.origins.address(here.place.flow.instructions[here.place.pc], access.memory)
+    typed = given if is_followed(given.type) else replace(given, type=bad.type)
+    try:
+        made = _read(here, typed, pointer, bad.term, access.size)
+    except Unavailable:
+        return
+    draft.expressions = (made,)
+    if isinstance(given.term, Sum) and given.parent is not None:
+        draft.bad = plain(given.parent)
+    else:
+        draft.bad = plain(given)
+    draft.chain = tuple(
+        link for link in one.links if link.expression != given.text or given is draft.bad
+    )
+    known = next((x for x in one.links if x.expression == draft.bad.text), None)
+    if known is not None and known.value is not None:
+        draft.diagnose(draft.bad.text, known.value)
+    if one.step.certainty is not Certainty.PROVED or made.unsure:
+        draft.certainty = Certainty.INFERRED
+
+
+def _read(here: Here, base: Reading, pointer: Term, root: Term, size: int) -> Reading:
+    if here.place.flow.instructions[here.place.pc].repeats:
+        text = base.place or f"*{operand(base.text)}"
+        return replace(base, term=pointer, text=text, place=None, parent=base)
+    place, offset = split(pointer)
+    if isinstance(place, Element) and place.base == root:
+        number = here.reader.number(place.index)
+        return indexed(base, number, place.scale, offset, size, pointer)[0]
+    if place != root:
+        raise Unavailable("expression", Reason.UNSUPPORTED, "more is added to the parameter")
+    try:
+        return dereference(base, offset, size, pointer)[0]
+    except Unavailable:
+        return as_number(base, offset, size, pointer, here.reader.word(size))

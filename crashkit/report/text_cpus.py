@@ -1,0 +1,56 @@
+"""The CPUS block: what each CPU did, one line each, the idle ones in one."""
+
+from __future__ import annotations
+
+from crashkit.report.columns import WIDTH, wrap
+from crashkit.report.parts import Json
+from crashkit.report.text_places import callers, place, task_name
+
+_TASK = 24
+_CALLERS = 3
+
+
+def block(section: Json, _document: Json, verbose: int) -> list[str]:
+    """Render the section: the CPU that panicked is marked with ``>``."""
+    lines = [_heading(section)]
+    for entry in section["lines"]:
+        if verbose or entry["panicked"] or not entry["idle"]:
+            lines += _line(entry)
+    if section["not_shown"]:
+        lines.append(f"       {section['not_shown']} more without a line")
+    return lines
+
+
+def _heading(section: Json) -> str:
+    idle = sum(last - first + 1 for first, last in section["idle"])
+    spans = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in section["idle"])
+    said = f"; {idle} idle: CPU {spans}" if idle else ""
+    return f"CPUS   {section['present']}{said}"[:WIDTH]
+
+
+def _line(entry: Json) -> list[str]:
+    mark = ">" if entry["panicked"] else " "
+    head = f"  {entry['cpu']:>3} {mark}{task_name(entry):<{_TASK}}  {_context(entry)}"
+    where = "not known" if entry["place"] is None else place(entry["place"])
+    if entry["place"] is not None:
+        where += callers(entry["callers"][:_CALLERS])
+    tail = [where]
+    if entry["online"] is False:
+        tail.append("offline")
+    if (entry["nr_running"] or 0) > 1:
+        tail.append(f"({entry['nr_running']} runnable)")
+    return wrap("  ".join(tail), WIDTH, " " * 12, f"{head}  ")
+
+
+def _context(entry: Json) -> str:
+    flags = {True: "", False: " irqs-off", None: ""}[entry["interrupts"]]
+    return (entry["context"] or "?") + flags + _preempt(entry)
+
+
+def _preempt(entry: Json) -> str:
+    # What the panic itself added is not told apart, so only softirqs and nesting are said.
+    count = entry["preempt_count"]
+    if count is None:
+        return ""
+    disabled = count["softirq"] >> 1
+    return f" bh-off:{disabled}" if disabled else ""

@@ -1,0 +1,16 @@
+"""A division that faulted, as text."""
+
+from __future__ import annotations
+
+from crashkit.report.columns import bare, labelled
+from crashkit.report.parts import Json
+
+
+def block(section: Json, _document: Json, _verbose: int) -> list[str]:
+    """Render what was divided by what."""
+    where = section["divisor_operand"]
+    if section["divisor_address"] is not None:
+        where = f"memory at {bare(section['divisor_address'])}, as it is now"
+    numbers = f"{section['dividend']} / {section['divisor']}"
+    words = f"{section['instruction']}: {numbers}, divisor in {where}: {section['cause']}"
+    return labelled("DIVIDE", [words])

@@ -1,0 +1,130 @@
+"""The kernel's image as the sections of an executable, with the contents that a dump has.
+
+Where a section begins is told by symbols of include/asm-generic/vmlinux.lds.h and
+arch/*/kernel/vmlinux.lds.S; each ends where the next one begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from drgn import Program
+
+from crashkit.errors import Reason, Unavailable
+from crashkit.memory import read_pieces
+from crashkit.symbols.elf_writer import ALLOC, EXEC, WRITE, Section
+from crashkit.symbols.init_text import is_given_up
+
+_MAX_IMAGE = 1 << 30
+_PAGE = 4096
+_PERCPU = ".data..percpu"
+
+# The symbol that begins a section, its name, its flags, and whether it has contents.
+# What was freed since the boot has none: the memory now holds something else.
+_MARKS = (
+    ("_text", ".text", EXEC, True),
+    ("_etext", ".text.unused", EXEC, False),
+    ("__start_rodata", ".rodata", 0, True),
+    ("__start_notes", ".notes", 0, True),
+    ("__stop_notes", ".rodata.1", 0, True),
+    ("__start_BTF", ".BTF", 0, True),
+    ("__stop_BTF", ".rodata.2", 0, True),
+    ("__end_rodata", ".rodata.unused", 0, False),
+    ("_sdata", ".data", WRITE, True),
+    ("__start_orc_unwind_ip", ".orc_unwind_ip", 0, True),
+    ("__start_orc_unwind", ".orc_unwind", 0, True),
+    ("__stop_orc_unwind", ".data.1", WRITE, True),
+    ("__init_begin", ".init.data.1", WRITE, None),
+    ("__per_cpu_start", _PERCPU, WRITE, None),
+    ("__per_cpu_end", ".init.data.2", WRITE, None),
+    ("_sinittext", ".init.text", EXEC, None),
+    ("_einittext", ".init.data", WRITE, None),
+    ("__bss_start", ".bss", WRITE, False),
+    ("_end", "", 0, False),
+)  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class Image:
+    """The sections, lowest address first, at their addresses in the file."""
+
+    sections: list[Section] = field(default_factory=list)
+    code: list[tuple[int, int]] = field(default_factory=list)
+    """[start, end) of those with code."""
+    missing: list[tuple[str, int, int]] = field(default_factory=list)
+    """Section, address as the kernel ran, bytes: not in the dump, zero in the file."""
+
+
+def read_image(prog: Program, addresses: Mapping[str, int], shift: int) -> Image:
+    """Read the image.
+
+    :param addresses: of symbols, as the kernel ran
+    :param shift: what to take off them: the KASLR offset in bytes
+    :raises Unavailable: no symbols say where the image lies
+    """
+    start, end = addresses.get("_text"), addresses.get("_end")
+    if start is None or end is None or not 0 < end - start <= _MAX_IMAGE:
+        raise Unavailable("the kernel's image", Reason.NO_DEBUGINFO, "no _text.._end in kallsyms")
+    image = Image()
+    for span in _spans(addresses, start, end):
+        _add(prog, image, span, shift)
+    first, last = addresses.get("__per_cpu_start"), addresses.get("__per_cpu_end")
+    if first is not None and last is not None and first <= last < start:
+        # Up to Linux 6.14 its symbols count from 0; the template itself was freed.
+        low = Section(
+            name=_PERCPU, data=None, address=first, size=last - first, flags=ALLOC | WRITE
+        )
+        image.sections.insert(0, low)
+    return image
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Span:
+    name: str
+    start: int
+    end: int
+    flags: int
+    there: bool | None
+    # None: if init memory was not given up
+
+
+def _spans(addresses: Mapping[str, int], start: int, end: int) -> list[_Span]:
+    # A mark at the address of a later one begins nothing: sorted() keeps the table's order.
+    marks = [
+        (addresses[symbol], name, flags, there)
+        for symbol, name, flags, there in _MARKS
+        if start <= addresses.get(symbol, 0) <= end
+    ]
+    marks.sort(key=lambda mark: mark[0])
+    return [
+        _Span(name=name, start=at, end=until, flags=flags, there=there)
+        for (at, name, flags, there), (until, *_rest) in pairwise(marks)
+        if at < until
+    ]
+
+
+def _add(prog: Program, image: Image, span: _Span, shift: int) -> None:
+    there = span.there if span.there is not None else not is_given_up(prog, span.start)
+    size, address = span.end - span.start, span.start - shift
+    data = bytearray(size) if there else None
+    if data is not None:
+        at = span.start
+        for piece_at, piece in [*read_pieces(prog, span.start, size), (span.end, b"")]:
+            if piece_at > at:
+                image.missing.append((span.name, at, piece_at - at))
+            data[piece_at - span.start : piece_at - span.start + len(piece)] = piece
+            at = piece_at + len(piece)
+    image.sections.append(
+        Section(
+            name=span.name,
+            data=data,
+            address=address,
+            size=size,
+            flags=ALLOC | span.flags,
+            note=span.name == ".notes" and data is not None,
+        )
+    )
+    if span.flags & EXEC and span.name != ".text.unused":
+        image.code.append((address, address + size))
