@@ -8,11 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from drgn import Program
+from drgn.helpers.linux.sched import cpu_curr
 
 from crashkit.arguments import Holder
 from crashkit.crash.raw import words_of
-from crashkit.crash.stack import Stack
+from crashkit.crash.scan import words_on_other_stacks
+from crashkit.crash.stack import Stack, task_stack
 from crashkit.fault import Fault
+from crashkit.memory import BROKEN_WALK
 from crashkit.unwind import Frame
 from crashkit.value import Certainty
 
@@ -63,17 +66,48 @@ def _on_stack(prog: Program, walked: Walked, stack: Stack, value: int) -> Iterat
 def with_holders(crash: Crash, fault: Fault) -> Fault:
     """Say who else has the object whose memory changed between a fault and the dump.
 
-    Only then: it takes the stacks of every CPU. At most eight places are given.
+    Only words of the other CPUs' stacks are looked at, so each is inferred: it may be left
+    over. :meth:`Crash.who_holds` follows the value through every frame, which takes longer
+    than a triage may. At most eight places are given.
     """
     changed = next((link for link in fault.chain if link.disagrees), None)
-    if changed is None or changed.address is None:
+    if changed is None or changed.address is None or crash.thread.cpu is None:
         return fault
     known = [link.value for link in fault.chain[: fault.chain.index(changed)] if link.value]
     if not known:
         return fault
-    here = f"CPU {crash.thread.cpu}"
-    others = (holder for holder in crash.who_holds(known[-1]) if holder.stack != here)
-    return replace(fault, held_by=tuple(islice(others, MAX_SHOWN)))
+    return replace(fault, held_by=tuple(islice(_on_others(crash, known[-1]), MAX_SHOWN)))
+
+
+def _on_others(crash: Crash, value: int) -> Iterator[Holder]:
+    prog, here = crash.prog, crash.thread.cpu
+    found: dict[int, list[int]] = {}
+    try:
+        for cpu, slot in words_on_other_stacks(prog, -1 if here is None else here, value):
+            found.setdefault(cpu, []).append(slot)
+    except BROKEN_WALK:
+        return
+    for cpu, slots in found.items():
+        stack = task_stack(prog, cpu_curr(prog, cpu), None)
+        for slot in slots:
+            holder = _in_frame(prog, stack, slot)
+            if holder is not None:
+                yield replace(holder, stack=f"CPU {cpu}")
+
+
+def _in_frame(prog: Program, stack: Stack, slot: int) -> Holder | None:
+    # None: it lies below the frames, where nothing is in use.
+    for position, frame in enumerate(stack.frames):
+        words = words_of(prog, stack, position)
+        if words and words[0][0] <= slot <= words[-1][0]:
+            return Holder(
+                stack="",
+                index=frame.index,
+                function=frame.function,
+                place=f"slot {slot:016x}",
+                certainty=Certainty.INFERRED,
+            )
+    return None
 
 
 _Places = Iterator[tuple[str, Certainty]]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from crashkit.crash.core import Crash
 from crashkit.errors import SymbolsError
-from crashkit.symbols import where
 from crashkit.symbols.attach import Wanted, attach
 from crashkit.symbols.debuginfo import vmlinux_candidates
-from crashkit.symbols.download import Progress, fetch
 from crashkit.target import Target, identify, open_program
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that have come and those that will, if the server said."""
 
 
 def open_crash(
@@ -75,6 +76,10 @@ def _downloaded(
             "the dump does not say its kernel's build id, so its debug info cannot be asked for:"
             " name the vmlinux with -s"
         )
+    # Imported here: the network's modules cost 40 ms, and few ask for them.
+    from crashkit.symbols import where
+    from crashkit.symbols.download import fetch
+
     offer = where.offer(target.release, target.version, target.build_id)
     return [fetch(target.build_id, offer.urls, progress)]
 

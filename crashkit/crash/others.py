@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from drgn import FaultError, Object, Program
-from drgn.helpers.linux.cpumask import for_each_present_cpu
 from drgn.helpers.linux.module import find_module, for_each_module, module_taints
-from drgn.helpers.linux.sched import cpu_curr
 
 from crashkit.crash.core import Crash
+from crashkit.crash.scan import words_on_other_stacks
 from crashkit.decode.fields import printable
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Observation, seen, unavailable
-from crashkit.memory import bounded, read_bytes
+from crashkit.memory import bounded
 from crashkit.value import Certainty, Origin, Reread, Value
 
-MAX_CPUS = 8192
 MAX_MODULES = 10_000
-
-
-def words_on_other_stacks(prog: Program, here: int, word: int) -> Iterator[tuple[int, int]]:
-    """Yield (CPU, stack address) of each aligned ``word`` on the other CPUs' current stacks.
-
-    A word on a stack may be left over from an earlier call; it is a hint, not a proof.
-
-    :param here: CPU that is left out
-    """
-    needle = word.to_bytes(8, "little")
-    for cpu in for_each_present_cpu(prog):
-        if cpu == here or cpu > MAX_CPUS:
-            continue
-        try:
-            low = int(cpu_curr(prog, cpu).stack)
-            stack = read_bytes(prog, low, int(prog["THREAD_SIZE"]))
-        except (FaultError, Unavailable):
-            continue
-        at = stack.find(needle)
-        while at >= 0:
-            if at % 8 == 0:
-                yield cpu, low + at
-            at = stack.find(needle, at + 1)
 
 
 def module_taint(prog: Program, name: str) -> str:

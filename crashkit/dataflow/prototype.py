@@ -13,6 +13,7 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.layout import COMPOUND, size_of, strip
 from crashkit.registers import ARGUMENT_REGISTERS
 from crashkit.symbols import SymbolAt
+from crashkit.symbols.btf_structures import module_prototype
 
 # Copies the compiler made with other parameters than the source has (gcc -fipa-*).
 _CLONE = re.compile(r"\.(isra|constprop|part)\b")
@@ -68,6 +69,13 @@ def _described(prog: Program, function: SymbolAt, name: str, what: str) -> Type:
     except (LookupError, BadDataError) as unknown:  # the latter: DWARF that drgn cannot read
         raise Unavailable(what, Reason.NO_DEBUGINFO, str(unknown)) from unknown
     is_cold = name != function.name
+    if found.address_ is None and function.module is not None:
+        # One that only exists inlined: which of that name it is, no address tells.
+        own = module_prototype(prog, function.module, name)
+        if own is None:
+            detail = "a function of that name is described, maybe another file's"
+            raise Unavailable(what, Reason.AMBIGUOUS, detail)
+        return own
     if not is_cold and not _is_at(found, function.address):
         found = _of_same_file(prog, name, function.address, what)
     if found.type_.kind is not TypeKind.FUNCTION:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crashkit.dataflow.analysis import Dataflow, analyse
+from crashkit.dataflow.leaving import interrupted
 from crashkit.dataflow.state import State
 from crashkit.dataflow.terms import Entry, FrameAddress, Term
 from crashkit.disasm import Flow, Instruction, RegisterOperand
@@ -17,12 +18,17 @@ def state_at(flow: Dataflow, pc: int, *, returning: bool = False) -> State:
 
     :param returning: ``pc`` is a return address. The state is then the one while the
         callee runs: as before the call, without what the callee may have changed
+    A repeated string instruction that was stopped half way has moved its pointers, and has
+    written some of what it writes.
+
     :raises Unavailable: no instruction of the function starts (or returns) there
     """
     call = flow.call_before(pc) if returning else None
-    if call is None:
-        return flow.state_before(pc)
-    return flow.state_during(call)
+    if call is not None:
+        return flow.state_during(call)
+    state = flow.state_before(pc)
+    stopped = flow.instructions[pc]
+    return interrupted(state, stopped, None) if stopped.repeats and not returning else state
 
 
 def locations_of(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from drgn import TypeKind
+
 from crashkit.dataflow import Const, Load, Masked, Term, Unknown
 from crashkit.dataflow.terms import signed64
 from crashkit.disasm import (
@@ -23,6 +25,7 @@ from crashkit.fault.here import Here
 from crashkit.fault.members import operand as enclosed
 from crashkit.fault.model import Condition, Diagnosis, Side
 from crashkit.fault.operand import plain
+from crashkit.layout import size_of, strip
 from crashkit.value import Certainty
 
 _MOST_WAYS = 4
@@ -210,6 +213,8 @@ def _side(here: Here, term: Term, name: str | None, size: int, signed: bool) -> 
     with suppress(Unavailable):
         reading = here.reader.readings(term)[0]
         text, unsure = reading.text, reading.unsure
+        bare = strip(reading.type)
+        signed = signed or (bare.kind is TypeKind.INT and bare.is_signed and size_of(bare) == size)
     with suppress(Unavailable):
         known = here.values.at_fault(term)
         value, certainty = _as(known.value, size, signed), known.certainty

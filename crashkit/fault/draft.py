@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from drgn import Program
 
+from crashkit.dataflow import Term
 from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.chain import Identify
@@ -60,6 +61,8 @@ class Draft:
     progress: str | None = None
     called_from: str | None = None
     conflict: str | None = None
+    pointer: Term | None = None
+    """What the access went through."""
     at_target: bool = False
     """The instruction pointer is the target of the jump that failed."""
     missing: dict[str, Unavailable] = field(default_factory=dict)

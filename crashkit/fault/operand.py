@@ -41,10 +41,11 @@ def explain_operand(draft: Draft, here: Here, trapping: Instruction, access: Acc
     root = _root(here, found)
     chosen = narrowed(here, root)
     if chosen != root:
-        pointer, root = replaced(pointer, root, chosen), chosen
+        pointer, root = replaced(pointer, root, chosen), split(chosen)[0]
     if type(root) in (Unknown, Defined) and not here.variables(root):
         why = f"where {register} comes from is not decided by the code before it"
         draft.lacks(Unavailable("expression", Reason.AMBIGUOUS, why), *EXPRESSION)
+    draft.pointer = pointer
     explain_value(draft, here, root, value, register)
     try:
         draft.expressions = _read(here, pointer, access)
@@ -173,6 +174,9 @@ def narrowed(here: Here, term: Term) -> Term:
     value = here.value(term)
     if held is None or value is None:
         return term
+    begun = _walked(here, term, held, value)
+    if begun is not None:
+        return begun
     left = []
     for way in term.alternatives:
         with suppress(Unavailable):
@@ -185,6 +189,16 @@ def narrowed(here: Here, term: Term) -> Term:
     chosen = left[0] if len(left) == 1 else OneOf(tuple(left))
     here.origins.held.setdefault(chosen, held)
     return chosen
+
+
+def _walked(here: Here, term: OneOf, held: Term, value: int) -> Term | None:
+    # A pointer that a loop moves on: where it began, and how far it has come.
+    first = [way for way in term.alternatives if split(way)[0] != held]
+    if len(first) != 1 or isinstance(first[0], Load):
+        return None  # what a list's entry leads to is another object
+    with suppress(Unavailable):
+        return add(first[0], signed64(value - here.values.at_fault(first[0]).value))
+    return None
 
 
 def replaced(term: Term, old: Term, new: Term) -> Term:

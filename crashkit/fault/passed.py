@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from drgn import TypeKind
+
 from crashkit.dataflow import Entry, Sum, Term, split
 from crashkit.disasm import Access
 from crashkit.errors import Reason, Unavailable
@@ -14,6 +16,7 @@ from crashkit.fault.here import Here
 from crashkit.fault.members import Reading, as_number, dereference, indexed, is_followed, operand
 from crashkit.fault.operand import plain
 from crashkit.fault.origins import Element
+from crashkit.layout import pointee, strip
 from crashkit.value import Certainty
 
 
@@ -40,10 +43,12 @@ def in_callers_words(draft: Draft, here: Here, access: Access, passed: Sequence[
 def _reword(
     draft: Draft, here: Here, access: Access, bad: Reading, one: Passed, given: Reading
 ) -> None:
-    pointer = here.origins.address(here.place.flow.instructions[here.place.pc], access.memory)
+    pointer = draft.pointer
+    if pointer is None:
+        return
     typed = given if is_followed(given.type) else replace(given, type=bad.type)
     try:
-        made = _read(here, typed, pointer, bad.term, access.size)
+        made = _read(here, typed, pointer, bad, access.size)
     except Unavailable:
         return
     draft.expressions = (made,)
@@ -61,17 +66,23 @@ def _reword(
         draft.certainty = Certainty.INFERRED
 
 
-def _read(here: Here, base: Reading, pointer: Term, root: Term, size: int) -> Reading:
-    if here.place.flow.instructions[here.place.pc].repeats:
+def _read(here: Here, base: Reading, pointer: Term, passed: Reading, size: int) -> Reading:
+    # A function that takes a pointer to anything copies or sets the object as a whole.
+    if here.place.flow.instructions[here.place.pc].repeats or _is_void(passed):
         text = base.place or f"*{operand(base.text)}"
         return replace(base, term=pointer, text=text, place=None, parent=base)
     place, offset = split(pointer)
-    if isinstance(place, Element) and place.base == root:
+    if isinstance(place, Element) and place.base == passed.term:
         number = here.reader.number(place.index)
         return indexed(base, number, place.scale, offset, size, pointer)[0]
-    if place != root:
+    if place != passed.term:
         raise Unavailable("expression", Reason.UNSUPPORTED, "more is added to the parameter")
     try:
         return dereference(base, offset, size, pointer)[0]
     except Unavailable:
         return as_number(base, offset, size, pointer, here.reader.word(size))
+
+
+def _is_void(reading: Reading) -> bool:
+    target = pointee(reading.type)
+    return target is not None and strip(target).kind is TypeKind.VOID

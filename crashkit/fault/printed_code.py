@@ -110,8 +110,14 @@ def printed_listing(oops: Oops) -> tuple[PrintedInstruction, ...]:
     after = [one for one in code.after if not _is_bad(one)]
     if len(after) == len(code.after):
         after = after[:-1]  # the kernel cuts its bytes anywhere: the last may be a piece
-    rows = [*code.before, code.trapping, *after]
-    return tuple(_listed(one, code.trapping, oops) for one in rows)
+    rows = [_listed(one, code.trapping, oops) for one in (*code.before, code.trapping, *after)]
+    return tuple(row for row in rows if _is_within(row, oops))
+
+
+def _is_within(row: PrintedInstruction, oops: Oops) -> bool:
+    # Beyond its ends stand other functions, and the filling between them.
+    size = oops.ip.size if oops.ip is not None else None
+    return row.offset is None or 0 <= row.offset < (size or 1 << 32)
 
 
 def _listed(one: Instruction, trapping: Instruction, oops: Oops) -> PrintedInstruction:

@@ -6,13 +6,7 @@ formats that Python knows are unpacked here; the others by their own program.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import os
-import shutil
-import subprocess
-import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +41,38 @@ class Packing:
     """Reads the file on standard input, writes what was in it to standard output."""
 
 
+# Imported where used: a dump that is not packed, as most are, must not pay for them.
+
+
 def _gzip() -> _Decompressor:
+    import zlib
+
     return zlib.decompressobj(wbits=31)
+
+
+def _xz() -> _Decompressor:
+    import lzma
+
+    return lzma.LZMADecompressor()
+
+
+def _bzip2() -> _Decompressor:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    import lzma
+    import zlib
+
+    return (zlib.error, lzma.LZMAError, OSError, EOFError)
 
 
 PACKINGS = (
     Packing(magic=b"\x1f\x8b", name="gzip", make=_gzip),
-    Packing(magic=b"\xfd7zXZ\0", name="xz", make=lzma.LZMADecompressor),
-    Packing(magic=b"BZh", name="bzip2", make=bz2.BZ2Decompressor),
+    Packing(magic=b"\xfd7zXZ\0", name="xz", make=_xz),
+    Packing(magic=b"BZh", name="bzip2", make=_bzip2),
     Packing(magic=b"\x28\xb5\x2f\xfd", name="zstd", program=("zstd", "-dc")),
     Packing(magic=b"\x04\x22\x4d\x18", name="lz4", program=("lz4", "-dc")),
     Packing(magic=b"\x89LZO\0\r\n\x1a\n", name="lzop", program=("lzop", "-dc")),
@@ -84,6 +102,8 @@ def unpack(file: FileSource, packing: Packing) -> Unpacked:
 
     :raises TargetError: nothing can be unpacked, no room for it, or no program that does it
     """
+    import tempfile
+
     with tempfile.TemporaryFile(prefix="crashkit-") as copy:
         pieces = _Pieces(file, packing)
         for piece in pieces:
@@ -133,12 +153,15 @@ class _Pieces:
                         stream = make()
                     elif stream.eof:
                         break
-        except (zlib.error, lzma.LZMAError, OSError, EOFError) as damage:
+        except _damages() as damage:
             self.why = f" ({damage})"
             return
         self.complete = stream.eof
 
     def _from_program(self, words: tuple[str, ...]) -> Iterator[bytes]:
+        import shutil
+        import subprocess
+
         program = shutil.which(words[0])
         if program is None:
             raise TargetError(
@@ -161,6 +184,8 @@ class _Pieces:
 
 
 def _make_room(name: str, size: int) -> None:
+    import tempfile
+
     folder = tempfile.gettempdir()
     space = os.statvfs(folder)
     if space.f_bavail * space.f_frsize < size + _ROOM:
@@ -168,6 +193,8 @@ def _make_room(name: str, size: int) -> None:
 
 
 def _no_room(name: str, why: str) -> TargetError:
+    import tempfile
+
     folder = tempfile.gettempdir()
     return TargetError(
         f"{name} is compressed and must be unpacked to be read, but {folder} has no room "

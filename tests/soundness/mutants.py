@@ -42,6 +42,7 @@ _TAILS = "crashkit/arguments/tails.py"
 _DEBUG_INFO = "crashkit/arguments/debug_info.py"
 _STACK_POINTER = "crashkit/dataflow/stack_pointer.py"
 _LIVENESS = "crashkit/dataflow/liveness.py"
+_QUERIES = "crashkit/dataflow/queries.py"
 _PROTOTYPE = "crashkit/dataflow/prototype.py"
 _FUNCTION = "crashkit/dataflow/function.py"
 _TABLES = "crashkit/dataflow/edges.py"
@@ -324,6 +325,11 @@ MUTANTS = (
            "    certain = bool(proved) and conflict is None", "    certain = conflict is None"),
     Mutant("a clone is not answered by position", _PROTOTYPE,
            "    if _CLONE.search(name):", "    if False:"),
+    Mutant("nor is that of one that only exists inlined", _PROTOTYPE,
+           "    if found.address_ is None and function.module is not None:",
+           "    if False:"),
+    Mutant("a repeated instruction is stopped half way", _QUERIES,
+           "if stopped.repeats and not returning else state", "if False else state"),
     Mutant("a namesake's prototype is not ours", _PROTOTYPE,
            "    if not is_cold and not _is_at(found, function.address):", "    if False:"),
     Mutant("positions end at what is not passed in one register", _PROTOTYPE,

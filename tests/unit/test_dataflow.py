@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from drgn import Program
+from drgn import Architecture, Object, Platform, Program, TypeParameter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -519,3 +519,29 @@ def test_tangled_control_flow_ends(parts: list[tuple[str, int]]) -> None:
     junk = bytes.fromhex("".join(p % n if "%" in p else p for p, n in parts))
     analysed = analyse(disassemble(junk, BASE))
     assert analysed.state_before(BASE).register("rsp") in (FrameAddress(-8), UNKNOWN)
+
+
+def test_a_repeated_instruction_that_was_stopped_half_way_moved_its_pointers() -> None:
+    code_ = bytes.fromhex("f348abc3")
+    listing = analyse(disassemble(code_, BASE))
+    assert listing.state_before(BASE).register("rdi") == RDI
+    stopped = state_at(listing, BASE)
+    assert is_unknown(stopped.register("rdi"), stopped.register("rcx"))
+    assert stopped.register("rax") == Entry("rax")
+    # Behind it nothing is half done.
+    assert state_at(listing, BASE + 3).register("rax") == Entry("rax")
+
+
+def test_a_prototype_without_an_address_is_not_a_modules() -> None:
+    prog = Program(Platform(Architecture.X86_64))
+    number = prog.int_type("int", 4, True)
+    made = prog.function_type(number, (TypeParameter(number, "inlined"),))
+    prog.register_object_finder(
+        "double",
+        lambda prog, name, flags, filename: Object(prog, made) if name == "f" else None,
+        enable_index=0,
+    )
+    assert prototype_of(prog, SymbolAt("f", BASE, 9, None)).parameters[0].name == "inlined"
+    with pytest.raises(Unavailable) as why:
+        prototype_of(prog, SymbolAt("f", BASE, 9, "fs_driver"))
+    assert why.value.reason is Reason.AMBIGUOUS
