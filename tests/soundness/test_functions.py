@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crashkit.dataflow import Dataflow, analyse, saves_at, state_at
+from crashkit.dataflow import Dataflow, analyse, saves_at
 from crashkit.dataflow.extents import Variables
 from crashkit.disasm import disassemble, recognise
 from tests.soundness.functions_file import (
@@ -66,7 +66,7 @@ def holds(flow: Dataflow, address: int, answer: str) -> bool:
     relation, term = rest
     if relation not in ("=", "!="):
         raise ValueError(answer)
-    found = written(state_at(flow, address).register(word))
+    found = written(flow.state_before(address).register(word))
     # What has a name only of this analysis ("?") equals nothing known.
     return (found == term) is (relation == "=")
 
