@@ -7,6 +7,7 @@ from pathlib import Path
 from driver.dumps import METHODS, Method
 from driver.errors import LabError
 from driver.kernels import Kernel, debian_kernel, debuginfo
+from driver.kinds import KIND_SCENARIOS
 from driver.make import Request, make
 from driver.recipes_net import RECIPES_NET
 from driver.recipes_nf import RECIPES_NF
@@ -17,7 +18,16 @@ from race.scenario import CLASH
 from table.scenario import TABLES
 from truth.scenario import TRUTHS
 
-ROWS = (*SCENARIOS, *CONNCOUNTS, CLASH, *TABLES, *TRUTHS, *RECIPES_NET, *RECIPES_NF)
+ROWS = (
+    *SCENARIOS,
+    *CONNCOUNTS,
+    CLASH,
+    *TABLES,
+    *TRUTHS,
+    *RECIPES_NET,
+    *RECIPES_NF,
+    *KIND_SCENARIOS,
+)
 ALL = {scenario.name: scenario for scenario in ROWS}
 DUMPS = {method.name: method for method in METHODS}
 

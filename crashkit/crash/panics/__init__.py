@@ -100,7 +100,7 @@ def read_sections(crash: Crash, kind: str, sections: Iterable[Section] | None = 
         if section.kinds is not None and kind not in section.kinds:
             continue
         try:
-            value = section.read(crash)
+            value = _read_once(crash, section)
         except Unavailable as why:
             missing[section.key] = why
             crash.lacks(why.what, why, "a dump that holds it")
@@ -108,3 +108,25 @@ def read_sections(crash: Crash, kind: str, sections: Iterable[Section] | None = 
         if value is not None:
             found[section.key] = value
     return PanicFacts(found=found, missing=missing)
+
+
+def read_section(crash: Crash, key: str) -> object:
+    """Read one section by its key, whatever the kind of panic; once for a program.
+
+    :raises Unavailable: the dump does not hold it
+    """
+    return _read_once(crash, next(section for section in SECTIONS if section.key == key))
+
+
+def _read_once(crash: Crash, section: Section) -> object:
+    # Recipes look at what the report shows, and some sections take half a second.
+    kept: dict[str, object] = crash.prog.cache.setdefault("crashkit.panic_sections", {})
+    if section.key not in kept:
+        try:
+            kept[section.key] = section.read(crash)
+        except Unavailable as why:
+            kept[section.key] = why
+    found = kept[section.key]
+    if isinstance(found, Unavailable):
+        raise found
+    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from driver.errors import LabError
 from driver.makedumpfile import fetch_makedumpfile
+from driver.qemu_elf import reorder
 from driver.recompress import recompress_snappy
 
 # struct makedumpfile_header and makedumpfile_data_header in makedumpfile's makedumpfile.h.
@@ -33,6 +34,8 @@ class Method:
     options: str | None = None
     #: Whether the file stays in the flattened form in which the capture kernel writes it.
     flat: bool = False
+    #: Whether QEMU's dump is compressed on the host; every page stays.
+    compressed: bool = False
     #: Whether the pages are recompressed with snappy, which no Debian makedumpfile can do.
     snappy: bool = False
 
@@ -44,6 +47,11 @@ class Method:
 
 METHODS = (
     Method(name="qemu-elf", summary="QEMU writes all memory as an ELF core"),
+    Method(
+        name="qemu-zlib",
+        summary="QEMU's dump, compressed by makedumpfile -c -d 0: all memory",
+        compressed=True,
+    ),
     Method(name="kdump-zlib", summary="kexec, makedumpfile -c -d 31", options="-c -d 31"),
     Method(name="kdump-zstd", summary="kexec, makedumpfile -z -d 31", options="-z -d 31"),
     Method(name="kdump-lzo", summary="kexec, makedumpfile -l -d 31", options="-l -d 31"),
@@ -78,6 +86,9 @@ def save(method: Method, raw: Path, path: Path) -> None:
     :raises LabError: the flattened dump has no end
     """
     path.unlink(missing_ok=True)
+    if method.compressed:
+        _compress(raw, path)
+        return
     if not method.is_kexec:
         shutil.move(raw, path)
         path.chmod(0o644)
@@ -94,6 +105,14 @@ def save(method: Method, raw: Path, path: Path) -> None:
     path.chmod(0o644)
     if method.snappy:
         recompress_snappy(path)
+
+
+def _compress(raw: Path, path: Path) -> None:
+    ordered = raw.with_name("ordered")
+    reorder(raw, ordered)
+    fetch_makedumpfile().run("--message-level", "6", "-c", "-d", "0", ordered, path)
+    ordered.unlink()
+    path.chmod(0o644)
 
 
 def flat_end(disk: Path) -> int:

@@ -28,6 +28,13 @@ PANICKED = re.compile(r"---\[ end Kernel panic")
 # What scripts and modules print when a step fails.
 FAILED = re.compile(r"lab: failed: .*")
 CONSOLE_TAIL = 25
+# What inject_machine_check() puts into the registers of a bank (Intel SDM volume 3B, 16.3): valid,
+# uncorrected, enabled, address and miscellaneous data valid, context corrupt; a memory read.
+BANK = 8
+STATUS = 0xBE00_0000_0000_009F
+GLOBAL_STATUS = 0x5
+ERROR_ADDRESS = 0x1234000
+MISC = 0x86
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +92,12 @@ class Guest:
         """Raise an NMI, for which the guest knows no reason."""
         with self._control() as stream:
             _command(stream, "inject-nmi")
+
+    def inject_machine_check(self) -> None:
+        """Raise a machine check on CPU 0: a memory error that nothing corrected."""
+        words = f"mce 0 {BANK} {STATUS:#x} {GLOBAL_STATUS:#x} {ERROR_ADDRESS:#x} {MISC:#x}"
+        with self._control() as stream:
+            _command(stream, "human-monitor-command", {"command-line": words})
 
     def wait_for_end(self) -> None:
         """Return when the guest has switched itself off.

@@ -63,7 +63,9 @@ def make(request: Request) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix="crashkit-lab-") as name:
         raw, console = _crash_at_last(request, Path(name))
         seconds = round(time.monotonic() - start, 1)
-        return [_save(request, method, raw, console, seconds) for method in request.methods]
+        # QEMU's own dump is moved, not copied: what else is made of it comes first.
+        methods = sorted(request.methods, key=lambda method: not method.compressed)
+        return [_save(request, method, raw, console, seconds) for method in methods]
 
 
 def check_console(scenario: Scenario, console: str) -> None:
@@ -100,6 +102,9 @@ def _crash(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]
             guest.wait_for_line(request.scenario.nmi_after)
             time.sleep(random.Random(request.seed).uniform(*NMI_DELAY_S))
             guest.inject_nmi()
+        if request.scenario.machine_check_after:
+            guest.wait_for_line(request.scenario.machine_check_after)
+            guest.inject_machine_check()
         if dumps:
             guest.wait_for_end()
         else:
@@ -136,6 +141,11 @@ def _memory(request: Request) -> int:
     return request.memory or needed
 
 
+def _makedumpfile(method: Method) -> str | None:
+    used = method.is_kexec or method.compressed
+    return fetch_makedumpfile().version if used else None
+
+
 def _save(
     request: Request, method: Method, raw: dict[str | None, Path], console: str, seconds: float
 ) -> Path:
@@ -147,7 +157,7 @@ def _save(
     facts: dict[str, object] = {
         "scenario": request.scenario.name,
         "dump": method.name,
-        "makedumpfile": fetch_makedumpfile().version if method.is_kexec else None,
+        "makedumpfile": _makedumpfile(method),
         "cpus": request.scenario.cpus,
         "memory_mb": _memory(request),
         "paging": request.paging,

@@ -31,7 +31,7 @@ class Makedumpfile:
     #: Upstream version.
     version: str
 
-    def run(self, *words: str | Path, stdin: BinaryIO) -> None:
+    def run(self, *words: str | Path, stdin: BinaryIO | None = None) -> None:
         """Run it on the host."""
         run([*command(self.folder), *words], stdin=stdin)
 

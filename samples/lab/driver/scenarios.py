@@ -86,6 +86,8 @@ class Scenario:
     tries: int = 1
     #: What the console shows when an NMI at a random instant shall make the crash; None for none.
     nmi_after: str | None = None
+    #: What the console shows when a machine check shall make the crash; None for none.
+    machine_check_after: str | None = None
 
 
 def clash_parts(parameters: str = "") -> Callable[[Kernel], dict[str, bytes]]:
