@@ -7,11 +7,19 @@ from dataclasses import dataclass
 from crashkit.crash.core import Crash
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.model import Fault, Link
+from crashkit.finding import Observation, seen
 from crashkit.memory import read_u64
 from crashkit.value import Certainty, Origin, Reread, Value
 
-WILD = frozenset({"ascii", "freed-object", "non-canonical", "one-bit-off", "other", "user-pointer"})
-"""Diagnoses of a pointer that no value alone explains."""
+_WILD = frozenset(
+    {"ascii", "freed-object", "non-canonical", "one-bit-off", "other", "user-pointer"}
+)
+
+
+def leads_nowhere(fault: Fault) -> bool:
+    """Whether a fault's bad pointer is garbage: not NULL or poison, and nothing is mapped there."""
+    found = fault.diagnosis
+    return found.kind in _WILD and found.details.get("page") != "mapped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +38,18 @@ class BadPointer:
 
     def shown(self) -> Value:
         """Make a report's value of it."""
-        return Value(
-            name=self.expression,
-            value=self.value,
-            origin=Origin.REGISTER,
-            ctype=self.ctype,
-            reread=Reread(crash="bt", crashkit=f"crash.fault.registers[{self.register!r}]"),
-        )
+        return register_value(self.expression, self.register, self.value, self.ctype)
+
+
+def register_value(name: str, register: str, value: int, ctype: str | None = None) -> Value:
+    """Make a report's value of what a register held at the fault."""
+    return Value(
+        name=name,
+        value=value,
+        origin=Origin.REGISTER,
+        ctype=ctype,
+        reread=Reread(crash="bt", crashkit=f"crash.fault.registers[{register!r}]"),
+    )
 
 
 def bad_pointer(crash: Crash) -> BadPointer | None:
@@ -116,3 +129,16 @@ def held_now(crash: Crash, bad: BadPointer) -> Value:
         detail = f"{place:#x} holds {now:#x} by now"
         raise Unavailable(bad.expression, Reason.AMBIGUOUS, detail)
     return word_value(bad.expression, place, now)
+
+
+def read_from_free_object(crash: Crash, bad: BadPointer) -> Observation:
+    """Whether a free list has the slab object that a bad pointer was read from.
+
+    :raises Unavailable: it was read from no slab object, or what decides is not in the dump
+    """
+    from crashkit.decode.slab import slab_identity
+    from crashkit.decode.slab_place import free_place_of
+
+    slab = slab_identity(crash.prog, place_of(bad), aliases=False)
+    free = free_place_of(crash.prog, slab)
+    return seen(free is not None, held_now(crash, bad), note=slab.cache_name or "")

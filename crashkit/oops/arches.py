@@ -67,6 +67,10 @@ ARCHES = (
 )  # fmt: skip
 """In the order they are tried."""
 
+_SIGNS = ("IP", "x: ", "X: ", "BP: ", "SP: ", "R08: ", "CR2: ", "pc : ", "psr", "pstate", "x29",
+          "ESR = ", "GPR", "Krnl PSW", "epc", "badaddr", "$ 0", "era", "ERA", "IAOQ", "IASQ",
+          "TSTATE")  # fmt: skip
+"""What the lines that ``sign`` of some architecture matches contain."""
 _ROW = LazyPattern(  # four registers a line, the number of the first one in front
     r"(?:GPR(?P<ppc>\d\d)|Krnl GPRS|^\$ ?(?P<mips>\d{1,2}) {0,4}):? ?:?(?P<values>(?: {1,2}"
     r"(?:[0-9a-f]{16}|[0-9a-f]{8})){1,8})|^\s{10,20}(?P<s390>[0-9a-f]{16}(?: [0-9a-f]{16}){3})\s*$"
@@ -90,6 +94,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def find_arch(line: str) -> Arch | None:
     """Name the architecture that prints such a line; None where several do."""
+    if line.startswith("RIP: "):
+        return ARCHES[0]  # by far the most
+    if not any(sign in line for sign in _SIGNS):
+        return None
     found = arch_patterns().match(line)
     return None if found is None or found.lastgroup is None else ARCHES[int(found.lastgroup[1:])]
 

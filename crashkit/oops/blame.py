@@ -6,9 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from crashkit.oops.fields import Body, Trace
 from crashkit.oops.kind import Blame, Kind
+from crashkit.oops.layers import NOBODY, PAGE_CHECKS
 from crashkit.oops.lazy import LazyPattern
 from crashkit.oops.lines import LogLine
-from crashkit.oops.skips import INTERRUPTS, compiled, dispatchers, is_passed_over
+from crashkit.oops.skips import (
+    Family,
+    compiled,
+    is_dispatcher,
+    is_in,
+    is_interrupt,
+    is_passed_over,
+)
 from crashkit.oops.trace import TraceEntry
 
 _CLONE = LazyPattern(r"\.(?:constprop|isra|part|cold|llvm|lto_priv|unlikely|clone)\b.*$|\.\d+$")
@@ -17,14 +25,9 @@ _WRAPPERS = LazyPattern(
     r"^(?:SYSC_|SyS_|sys_(?=\w)|__(?:x64|ia32|arm64|riscv|s390x?)_|_{2,4}sys_|__(?:do|se)_sys_|__se_|"
     r"compat_SYSC_|compat_SyS_|ksys_)"
 )
-_BUCKETS = (  # hangs whose victims wait for one and the same thing
-    ("rtnl_lock", None),
-    ("synchronize_rcu", "synchronize_rcu"),
-    ("synchronize_srcu", "synchronize_rcu"),
-    ("synchronize_net", "synchronize_rcu"),
-    ("synchronize_sched", "synchronize_rcu"),
-)
-_FREEING = r"^bad_page|^_*free_(?:p|unref|tail|one|hot)|prep_new|get_page_from|check_new_page"
+_RTNL = "rtnl_lock"
+_GRACE_PERIODS = ("synchronize_rcu", "synchronize_srcu", "synchronize_net", "synchronize_sched")
+# Hangs whose victims all wait for one and the same thing are titled by it.
 
 
 def plain_name(function: str) -> str:
@@ -45,7 +48,7 @@ def title_name(function: str) -> str:
 
 
 def find_blamed(
-    kind: Kind, named: str | None, body: Body, lines: Sequence[LogLine], skip: str | None = None
+    kind: Kind, named: str | None, body: Body, lines: Sequence[LogLine], skip: Family | None = None
 ) -> str | None:
     """Choose the function that the title names, as a title spells it; None where none can be.
 
@@ -63,13 +66,11 @@ def find_blamed(
 Passed = Callable[[str], bool]
 
 
-def _passed_over(skip: str | None) -> Passed:
-    special = compiled(skip) if skip else None
-
-    def passed(function: str) -> bool:
-        return bool(is_passed_over(function) or (special and special.search(function)))
-
-    return passed
+def _passed_over(skip: Family | None) -> Passed:
+    if skip is None:
+        return is_passed_over
+    special = is_in(skip)
+    return lambda function: is_passed_over(function) or special(function)
 
 
 def _first(functions: Iterable[str | None], passed: Passed) -> str | None:
@@ -132,7 +133,7 @@ def _entry(
         name = title_name(function)
         if passed(name):
             continue
-        if dispatchers().search(name):
+        if is_dispatcher(name):
             return "smp_call_function" if "smp_call_function" in name else inner or function
         inner = function
     return inner or named or (None if kind.kind == "rcu-stall" else _ip(body))
@@ -143,7 +144,7 @@ def _interrupted(body: Body) -> list[str]:
     # interrupted by the timer.
     for trace in body.traces:
         entries = certain(trace.entries)
-        places = [n for n, entry in enumerate(entries) if INTERRUPTS.search(entry.function)]
+        places = [n for n, entry in enumerate(entries) if is_interrupt(entry.function)]
         if places:
             return _below(trace, entries, places[0])
     functions = [entry.function for trace in body.traces for entry in certain(trace.entries)]
@@ -160,7 +161,7 @@ def _below(trace: Trace, entries: Sequence[TraceEntry], interrupt: int) -> list[
 def find_interrupted_trace(body: Body) -> list[TraceEntry] | None:
     """Find the stack of the CPU that a stall is about; None where no interrupt is on any."""
     for trace in body.traces:
-        if any(INTERRUPTS.search(entry.function) for entry in certain(trace.entries)):
+        if any(is_interrupt(entry.function) for entry in certain(trace.entries)):
             return trace.entries
     return None
 
@@ -171,11 +172,12 @@ def _waiter(
     general = _passed_over(None)
     functions = [name for name in map(title_name, _functions(body)) if not general(name)]
     for function in functions:
-        for part, bucket in _BUCKETS:
-            if part in function:
-                return bucket or function
-    waits = compiled(kind.skip or "(?!)")
-    return next((name for name in functions if not waits.search(name)), named)
+        if _RTNL in function:
+            return function
+        if any(name in function for name in _GRACE_PERIODS):
+            return _GRACE_PERIODS[0]
+    waits = is_in(kind.skip or NOBODY)
+    return next((name for name in functions if not waits(name)), named)
 
 
 def _lock(
@@ -184,7 +186,7 @@ def _lock(
     after = compiled(kind.after or "")
     start = next((n for n, line in enumerate(lines) if after.search(line.text)), None)
     held = [name for number, name in body.held if start is not None and number > start]
-    if kind.skip == "^$":
+    if kind.skip is NOBODY:
         return held[0] if held else _first(_functions(body), passed) or named
     below = [e.function for t in body.traces[:1] for e in certain(t.entries)]
     return _first([*held[:2], *below, *_functions(body)], passed) or (held[0] if held else named)
@@ -197,7 +199,7 @@ def _origin(
     for trace in body.traces:
         if after.search(trace.heading):
             return _first((entry.function for entry in certain(trace.entries)), passed)
-    return _first(_functions(body), _passed_over(_FREEING)) or named
+    return _first(_functions(body), _passed_over(PAGE_CHECKS)) or named
 
 
 def _work(

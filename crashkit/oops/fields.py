@@ -29,6 +29,7 @@ _ADDRESS = LazyPattern(
     r"fault address |on address )"
     r" {0,16}(?:0x)?(?P<address>[0-9a-f]{1,16}\b|\(null\)|<null>|NULL\b)"
 )
+_ADDRESS_WORDS = ("address", "dereference", "request", "memory at", "access at", "fetch", "badaddr")
 _ACCESS = LazyPattern(
     r"#PF: (?P<mode>supervisor|user) (?P<access>read access|write access|instruction fetch)"
 )
@@ -60,13 +61,24 @@ _IMPLICIT = LazyPattern(
     r"^status: [0-9a-f]{8,16} badaddr: "
 )
 # Reports whose trace has no heading.
-_OTHER_STACK = LazyPattern(
-    r"(?:[Aa]llocated|[Ff]reed) (?:by|in)|^kfence-#|Allocated:|Freed:|Uninit was|page last |"
-    r"Local variable|Last potentially related|Last Breaking-Event|which became|created by:|"
-    r"[st]he existing dependency|"
-    r"state was registered at|FAULT_INJECTION|Object allocated|"
-    r"the dependencies between|\breturned from:|^#\d{1,3} \(|^-> #\d|^===="
-)
+_OTHER_STACKS = (
+    "llocated by", "llocated in", "reed by", "reed in", "Allocated:", "Freed:",
+    "Uninit was", "page last ", "Local variable", "Last potentially related",
+    "Last Breaking-Event", "which became", "created by:", "he existing dependency",
+    "state was registered at", "FAULT_INJECTION", "Object allocated", "the dependencies between",
+    "returned from:",
+)  # fmt: skip
+# Headings of stacks that are not the report's own: of an allocation, of another lock.
+_NUMBERED = LazyPattern(r"#\d{1,3} \(|-> #\d|====|kfence-#")
+
+
+def is_other_stack(heading: str) -> bool:
+    """Tell whether a line heads a stack that is not the report's own."""
+    if heading.startswith(("#", "-> #", "====", "kfence-#")) and _NUMBERED.match(heading):
+        return True
+    return any(words in heading for words in _OTHER_STACKS)
+
+
 _AT = LazyPattern(
     r"\bat:? (?:\[<[0-9a-f]{8,16}>\] {0,8})?(?P<function>[A-Za-z_.][\w.]{0,127})(?:\+0x|$)|"
     r"^\[<[0-9a-f]{8,16}>\] (?P<bare>[A-Za-z_.][\w.]{0,127})\+0x"
@@ -74,6 +86,7 @@ _AT = LazyPattern(
 _WORK = LazyPattern(r"last function: (?P<function>[A-Za-z_][\w.]{0,127})")
 _INSIDE = LazyPattern(
     r"\s*(?:(?:RIP|EIP|R[A-D]X|R\d\d|R[SB]P|E[A-DS][XP]|ORIG_RAX|Code|[CDEFS]S|CR2|[A-Z]?DR\d):|"
+    r"(?:\? )?0x[0-9a-f]{8,16}$|"
     r"(?:pc|sp|lr|x\d\d?|r\d\d?|pstate) ?: |={5}|Exception stack|[0-9a-f]{4}: |r\d{1,2}:|--- )"
 )
 # Lines between the entries of one stack: the registers of an interrupted frame.
@@ -126,9 +139,7 @@ class Body:
     def trace(self) -> list[TraceEntry]:
         """The first stack that is the report's own."""
         own = [
-            trace
-            for trace in self.traces
-            if trace.entries and not _OTHER_STACK.search(trace.heading)
+            trace for trace in self.traces if trace.entries and not is_other_stack(trace.heading)
         ]
         own.sort(key=lambda trace: trace.lone)
         return own[0].entries if own else []
@@ -153,7 +164,7 @@ class _Reader:
             return
         body = self.body
         body.who.feed(line)
-        if self._arch is None and (arch := find_arch(line)):
+        if self._arch is None and ":" in line and (arch := find_arch(line)):
             self._arch, body.arch = arch, arch.name
         _address(body, line)
         self._place(line)
@@ -175,7 +186,7 @@ class _Reader:
             return True
         if self._reader is not None and self._reader.feed(line):
             self.body.traces[-1].marked = self._reader.marked
-            if not _OTHER_STACK.search(self.body.traces[-1].heading):
+            if not is_other_stack(self.body.traces[-1].heading):
                 self.body.strange += self._strange
             self._strange = 0
             return True
@@ -187,17 +198,21 @@ class _Reader:
         if line and not line.isspace():
             self._heading = line
             self._strange += not _INSIDE.match(line)
-            if _OTHER_STACK.search(line):
+            if is_other_stack(line):
                 self._begin(line)
         return False
 
     def _is_lone(self, line: str) -> bool:
+        if "+0x" not in line and " from " not in line:
+            return False
         if _LONE_ENTRY.match(line):
             return self._reader is None or self._implicit()
         return self._implicit() and bool(_BARE_ENTRY.match(line))
 
     def _implicit(self) -> bool:
-        return bool(_IMPLICIT.search(self._heading))
+        heading = self._heading
+        may_be = heading.startswith(("BUG: K", "status: ")) or " at 0x" in heading
+        return may_be and bool(_IMPLICIT.search(heading))
 
     def _begin(self, heading: str) -> None:
         # "Call Trace:" under "Uninit was stored to memory at:" is that stack.
@@ -323,17 +338,26 @@ def _access_of(arch: str | None, error_code: int) -> str | None:
     return None
 
 
+def _error_code(body: Body, line: str) -> None:
+    if found := _ERROR_CODE.search(line) or _ARM_CODE.search(line):
+        body.error_code = int(found["code"], 16)
+
+
 def _address(body: Body, line: str) -> None:
     if body.count is None and "[#" in line and (found := _COUNT.search(line)):
         body.count = int(found["count"])
-    if body.error_code is None and (found := _ERROR_CODE.search(line) or _ARM_CODE.search(line)):
-        body.error_code = int(found["code"], 16)
-    if body.access is None:
+    if body.error_code is None and ("ault: " in line or "Oops" in line or "error_code" in line):
+        _error_code(body, line)
+    if body.access is None and ("#PF: " in line or "WnR" in line or "EC = " in line):
         if found := _ACCESS.search(line):
             words = {"read access": "read", "write access": "write", "instruction fetch": "exec"}
             body.access, body.user_mode = words[found["access"]], found["mode"] == "user"
         elif found := _ESR.search(line):
             body.access = "exec" if found["exec"] else ("read", "write")[int(found["write"])]
-    if body.fault_address is None and (found := _ADDRESS.search(line)):
+    if (
+        body.fault_address is None
+        and any(word in line for word in _ADDRESS_WORDS)
+        and (found := _ADDRESS.search(line))
+    ):
         text = found["address"]
         body.fault_address = 0 if "ull" in text or text == "NULL" else int(text, 16)

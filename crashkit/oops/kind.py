@@ -6,6 +6,8 @@ import enum
 import re
 from dataclasses import dataclass
 
+from crashkit.oops.skips import Family
+
 
 class Blame(enum.Enum):
     """How the function in a title is chosen."""
@@ -57,8 +59,8 @@ class Kind:
     title: str
     blame: Blame
     weight: Weight
-    skip: str | None = None
-    """Regular expression: functions, besides the usual ones, that the title is not about."""
+    skip: Family | None = None
+    """Functions, besides the usual ones, that the title is not about."""
     needs: str | None = None
     """Regular expression that some line after the opening one must match, where the opening
     line alone is printed for user programs, too."""
@@ -66,6 +68,8 @@ class Kind:
     """Regular expression: the line above the trace that ``Blame.ORIGIN`` asks for."""
     single: bool = False
     """One line and no more: it may stand in the middle of another report."""
+    hub: str | None = None
+    """A word that every match contains and many rows share, and few lines of a log have."""
 
 
 def make_kind(
@@ -76,14 +80,19 @@ def make_kind(
     weight: Weight = Weight.FATAL,
     *,
     pattern: str | None = None,
-    skip: str | None = None,
+    skip: Family | None = None,
     needs: str | None = None,
     after: str | None = None,
     single: bool = False,
+    hub: str | None = None,
 ) -> Kind:
     """Make a row; without a pattern the trigger itself is searched for."""
     searched = re.escape(trigger) if pattern is None else pattern
-    return Kind(kind, trigger, searched, title, blame, weight, skip, needs, after, single)
+    hub = hub or next((word for word in _HUBS if word in trigger), None)
+    return Kind(kind, trigger, searched, title, blame, weight, skip, needs, after, single, hub)
+
+
+_HUBS = ("BUG", "WARNING", "INFO: ", "panic", "nable to handle", "corruption")
 
 
 IN = " in {function}"

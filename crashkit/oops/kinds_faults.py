@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crashkit.oops import layers
 from crashkit.oops.kind import IN, Blame, Weight
 from crashkit.oops.kind import make_kind as _kind
 
@@ -48,13 +49,13 @@ _TRAPS = (  # arch/x86/kernel/traps.c
     _kind("divide-error", "divide_error: ", "divide error" + IN, Blame.EXACT,
           pattern=r"divide_error: [0-9a-f]{4}\b"),
     _kind("usercopy", "kernel BUG at mm/usercopy.c", "BUG: bad usercopy" + IN, Blame.CALLER,
-          pattern=r"kernel BUG at (?P<where>mm/usercopy\.c:\d+)", skip=r"usercopy|__check|_copy_"),
+          pattern=r"kernel BUG at (?P<where>mm/usercopy\.c:\d+)", skip=layers.COPIED),
     _kind("list-corruption", "kernel BUG at lib/list_debug.c", "BUG: corrupted list" + IN,
           Blame.CALLER, pattern=r"kernel BUG at (?P<where>lib/list_debug\.c:\d+)"),
     _kind("invalid-opcode-bug", "ernel BUG at ", "kernel BUG" + IN,
-          pattern=r"[Kk]ernel BUG at (?P<where>\S{1,200})", skip=r"^skb_"),
+          pattern=r"[Kk]ernel BUG at (?P<where>\S{1,200})", skip=layers.PACKET_BOUNDS),
     _kind("invalid-opcode-bug", "kernel BUG ", "kernel BUG" + IN,
-          pattern=r"^kernel BUG (?:\[#\d|in )", skip=r"^skb_"),
+          pattern=r"^kernel BUG (?:\[#\d|in )", skip=layers.PACKET_BOUNDS),
     _kind("invalid-opcode-bug", "invalid opcode: ", "invalid opcode" + IN, Blame.EXACT,
           pattern=r"invalid opcode: [0-9a-f]{4}\b"),
     _kind("invalid-opcode-bug", "int3: ", "int3" + IN, pattern=r"int3: [0-9a-f]{4}\b"),
@@ -66,9 +67,9 @@ _TRAPS = (  # arch/x86/kernel/traps.c
     _kind("stack-overflow", "stack guard page: ", "BUG: stack guard page was hit" + IN,
           Blame.ENTRY, pattern=r"stack guard page: [0-9a-f]{4}\b"),
     _kind("stack-overflow", "ernel stack overflow", "kernel stack overflow" + IN, Blame.ENTRY,
-          pattern=r"(?:^|not syncing: |BUG: )[Kk]ernel stack overflow", skip="bad_stack"),
+          pattern=r"(?:^|not syncing: |BUG: )[Kk]ernel stack overflow", skip=layers.BAD_STACK),
     _kind("stack-overflow", "nsufficient stack space", "kernel stack overflow" + IN, Blame.ENTRY,
-          pattern=r"^[Ii]nsufficient stack space to handle exception", skip="bad_stack"),
+          pattern=r"^[Ii]nsufficient stack space to handle exception", skip=layers.BAD_STACK),
     _kind("general-protection", "traps: PANIC: ", "{trap}" + IN,
           pattern=r"traps: (?P<trap>PANIC: [\w ]{1,40})"),
     _kind("general-protection", "traps: Missing ENDBR", "kernel BUG" + IN, Blame.LINE,

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+from crashkit.oops import layers
 from crashkit.oops.kind import IN, Blame, Weight
 from crashkit.oops.kind import make_kind as _kind
-
-_WAITS = (
-    r"sched|_lock|_slowlock|down|rwsem|completion|kthread|wait|synchronize|context_switch|"
-    r"__switch_to|cancel_delayed_work|rcu_barrier|timeout"
-)
 
 HANGS = (  # kernel/watchdog*.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, kernel/workqueue.c
     _kind("soft-lockup", "soft lockup", "BUG: soft lockup" + IN, Blame.ENTRY, Weight.HANG,
@@ -16,19 +12,19 @@ HANGS = (  # kernel/watchdog*.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, ke
     _kind("hard-lockup", "hard LOCKUP", "BUG: hard lockup" + IN, Blame.ENTRY, Weight.FATAL,
           pattern=r"[Ww]atchdog.{0,40}hard LOCKUP"),
     _kind("hard-lockup", "NMI Watchdog detected LOCKUP", "BUG: hard lockup" + IN, Blame.ENTRY),
-    _kind("rcu-stall", "detected", "INFO: rcu detected stall" + IN, Blame.ENTRY, Weight.HANG,
+    _kind("rcu-stall", "stall", "INFO: rcu detected stall" + IN, Blame.ENTRY, Weight.HANG,
           pattern=r"INFO: (?!.{0,60}did not).{1,24} (?:self-)?detected (?:expedited )?stalls?\b",
-          skip=r"apic_timer_interrupt|rcu"),
+          skip=layers.RCU),
     _kind("hung-task", "blocked for more than", "INFO: task hung" + IN, Blame.WAITER,
           Weight.HANG,
           pattern=r"(?:^(?:INFO: )?task )?(?P<comm>.{1,64}):(?P<pid>\d{1,9}) blocked for more than"
-                  r" (?P<seconds>\d{1,9}) seconds", skip=_WAITS),
+                  r" (?P<seconds>\d{1,9}) seconds", skip=layers.SLEEPING),
     _kind("hung-task", "blocked in I/O wait for more", "INFO: task hung" + IN, Blame.WAITER,
           Weight.HANG,
           pattern=r"INFO: task (?P<comm>.{1,64}):(?P<pid>\d{1,9}) blocked in I/O wait for more "
-                  r"than (?P<seconds>\d{1,9}) seconds", skip=_WAITS),
+                  r"than (?P<seconds>\d{1,9}) seconds", skip=layers.SLEEPING),
     _kind("hung-task", "can't die for more than", "INFO: task can't die" + IN, Blame.CALLER,
-          Weight.HANG, pattern=r"INFO: task .{1,80} can't die", skip=r"schedule|^__switch_to"),
+          Weight.HANG, pattern=r"INFO: task .{1,80} can't die", skip=layers.SCHEDULER),
     _kind("soft-lockup", "BUG: workqueue lockup", "BUG: workqueue lockup", Blame.NONE,
           Weight.HANG),
     _kind("warning", "unregister_netdevice: waiting for",
@@ -37,14 +33,14 @@ HANGS = (  # kernel/watchdog*.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, ke
     _kind("spinlock-deadlock", "BUG: spinlock", "BUG: spinlock {what}" + IN, Blame.CALLER,
           Weight.HANG, pattern=r"BUG: spinlock (?P<what>(?:cpu )?recursion|lockup(?: suspected)?|"
           r"bad magic|already unlocked|wrong (?:owner|CPU)|trylock failure on UP)",
-          skip=r"spin_|_lock|_unlock"),
+          skip=layers.SPINNING),
     _kind("spinlock-deadlock", "BUG: rwlock", "BUG: rwlock {what}" + IN, Blame.CALLER,
           Weight.HANG, pattern=r"BUG: rwlock(?P<what> [\w ]{1,30}?|-lockup)(?: on|$)",
-          skip=r"spin_|_lock|_unlock"),
+          skip=layers.SPINNING),
     _kind("scheduling-while-atomic", "scheduling while atomic",
           "BUG: scheduling while atomic" + IN, Blame.CALLER, Weight.NOTICE,
           pattern=r"(?:BUG: |bad: )scheduling while atomic",
-          skip=r"schedul|^[mus]sleep|^usleep_range"),
+          skip=layers.SCHEDULER),
     _kind("scheduling-while-atomic", "sleeping function called from invalid context",
           "BUG: sleeping function called from invalid context" + IN, Blame.CALLER,
           Weight.NOTICE, pattern=r"(?:BUG|Debug): sleeping function called from invalid context"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crashkit.oops import layers
 from crashkit.oops.kind import IN, Blame, Weight
 from crashkit.oops.kind import make_kind as _kind
 
@@ -15,15 +16,14 @@ _CHECKED = (  # lib/list_debug.c, lib/refcount.c, mm/usercopy.c, mm/page_alloc.c
     _kind("list-corruption", "list_del corruption", "BUG: corrupted list" + IN, Blame.CALLER),
     _kind("refcount", "refcount_t: ", "WARNING: refcount bug" + IN, Blame.CALLER,
           Weight.NOTICE, pattern=r"^refcount_t: (?:\w[\w -]{0,24}; |hit )",
-          skip=r"refcount|kobject_"),
+          skip=layers.COUNTED),
     _kind("usercopy", "usercopy: Kernel memory ", "BUG: bad usercopy" + IN, Blame.CALLER,
           pattern=r"usercopy: Kernel memory (?:exposure|overwrite) attempt",
-          skip=r"usercopy|__check|_copy_"),
+          skip=layers.COPIED),
     _kind("bad-page", "BUG: Bad page ", "BUG: Bad page {what}" + IN, Blame.ORIGIN,
           Weight.NOTICE, pattern=r"BUG: Bad page (?P<what>state|cache)",
           after="page last allocated",
-          skip=r"(?:free|put|get|update|release)_page|free_unref|^_*folio|truncate_inode_pages|"
-               r"page_frag_free|alloc|vmap|page_owner|^bad_page|prep_new"),
+          skip=layers.PAGES),
     _kind("bad-page", "BUG: Bad page map", "BUG: Bad page map", Blame.NONE, Weight.NOTICE),
     _kind("bad-page", "BUG: Bad rss-counter state", "BUG: Bad rss-counter state", Blame.NONE,
           Weight.NOTICE, single=True),
@@ -31,7 +31,7 @@ _CHECKED = (  # lib/list_debug.c, lib/refcount.c, mm/usercopy.c, mm/page_alloc.c
           Weight.NOTICE, pattern=r"BUG: non-zero (?P<what>\w{1,24}) on freeing mm", single=True),
     _kind("warning", "page allocation failure", "page allocation failure" + IN, Blame.CALLER,
           Weight.NOTICE, pattern=r": page allocation failure[:.] ?(?:order|mode)",
-          skip=r"nopage|^new_slab"),
+          skip=layers.MAKING_PAGES),
     _kind("oom", "invoked oom-killer", "INFO: out of memory", Blame.NONE, Weight.NOTICE,
           pattern=r"invoked oom-killer: "),
     _kind("slab-corruption", "VFS: Close: file count is ",
@@ -52,14 +52,14 @@ _KASAN = (  # mm/kasan/report.c
           Blame.NONE, pattern=r"BUG: KASAN: (?P<what>null-ptr-deref) on "),
     _kind("slab-corruption", "BUG: KASAN: ", "KASAN: invalid-free" + IN, Blame.LINE,
           pattern=r"BUG: KASAN: (?:double-free or invalid-free|double-free|invalid-free)"
-          + _IN_FUNCTION, skip=r"slab_|kfree|vunmap|vfree"),
+          + _IN_FUNCTION, skip=layers.FREEING),
     _kind("page-fault", "BUG: KASAN: ", "KASAN: {what}{access}" + IN, Blame.LINE,
           pattern=r"BUG: KASAN: (?P<what>(?:wild|user)-memory-access)" + _IN_FUNCTION),
     _kind("page-fault", "BUG: KASAN: ", "KASAN: {what}{access}", Blame.NONE,
           pattern=r"BUG: KASAN: (?P<what>(?:wild|user)-memory-access) on "),
     _kind("slab-corruption", "BUG: KASAN: ", "KASAN: {what}{access}" + IN, Blame.LINE,
           pattern=r"BUG: KASAN: (?P<what>[\w -]{1,40}?)" + _IN_FUNCTION,
-          skip=r"kernel_fault|tag_check|mem_abort|^el1_|^el1h_"),
+          skip=layers.TAG_FAULTS),
     _kind("slab-corruption", "BUG: KASAN: ", "KASAN: {what}{access}", Blame.NONE,
           pattern=r"BUG: KASAN: (?P<what>[\w -]{1,40}?) on "),
 )  # fmt: skip
@@ -69,14 +69,14 @@ _SANITIZERS = (  # mm/kfence/report.c, mm/kmsan/report.c, kernel/kcsan/report.c,
           pattern=r"BUG: KFENCE: (?P<what>[\w -]{1,40}?)" + _IN_FUNCTION),
     _kind("warning", "BUG: KMSAN: ", "KMSAN: {what}" + IN, Blame.LINE, Weight.NOTICE,
           pattern=r"BUG: KMSAN: (?P<what>kernel-usb-infoleak)" + _IN_FUNCTION,
-          skip=r"alloc_skb|^usb_(?:submit_urb|start_wait_urb|bulk_msg|interrupt_msg|control_msg)"),
+          skip=layers.URBS),
     _kind("warning", "BUG: KMSAN: ", "KMSAN: {what}" + IN, Blame.LINE, Weight.NOTICE,
           pattern=r"BUG: KMSAN: (?P<what>[\w -]{1,40}?)" + _IN_FUNCTION,
-          skip=r"alloc_skb|^netlink_(?:ack|rcv_skb)|_encrypt$|^(?:crypto|cipher|drbg|rng)_"),
+          skip=layers.CARRIERS),
     _kind("warning", "BUG: KCSAN: ", "KCSAN: {what}{function_list}", Blame.NONE, Weight.NOTICE,
           pattern=r"BUG: KCSAN: (?P<what>[\w -]{1,40}) in (?P<function_list>.{1,160})"),
     _kind("warning", "UBSAN: ", "UBSAN: {what}" + IN, Blame.CALLER, Weight.NOTICE,
-          pattern=r"UBSAN: (?P<what>[\w -]{1,60}?) in ", skip=r"ubsan|overflow"),
+          pattern=r"UBSAN: (?P<what>[\w -]{1,60}?) in ", skip=layers.ARITHMETIC),
 )  # fmt: skip
 
 _SLABS = (  # mm/slub.c, mm/slab.c, mm/kmemleak.c
@@ -98,18 +98,17 @@ _SLABS = (  # mm/slub.c, mm/slab.c, mm/kmemleak.c
     _kind("slab-corruption", "INFO: ", "INFO: {what} in {who}", Blame.NONE, Weight.NOTICE,
           pattern=r"^INFO: (?P<what>Freed|Allocated) in (?P<who>.{1,120})"),
     _kind("warning", "BUG: memory leak", "memory leak" + IN, Blame.CALLER, Weight.NOTICE,
-          skip=r"kmemleak|mmap|kmem|slab|alloc|create_object|idr_get|list_lru_init|k?v?asprintf|"
-               r"pcpu_create|strn?dup|memdup"),
+          skip=layers.OBJECTS_MADE),
 )  # fmt: skip
 
 _STACKS = (  # kernel/panic.c: __stack_chk_fail(); kernel/sched/core.c: schedule_debug()
     _kind("stack-corruption", "corrupted stack end detected",
           "kernel panic: corrupted stack end" + IN, Blame.ENTRY,
-          pattern=r"panic - not syncing: corrupted stack end", skip=r"schedule|retint_kernel"),
+          pattern=r"panic - not syncing: corrupted stack end", skip=layers.PREEMPTED),
     _kind("stack-corruption", "stack is corrupted in",
           "kernel panic: stack is corrupted" + IN, Blame.LINE,
           pattern=r"[Ss]tack is corrupted in:? ?(?:\[?<?[0-9a-f]{8,16}>?\]? ?)?"
-                  r"(?P<function>[A-Za-z_][\w.]{0,127}(?=\+0x))?", skip="stack_chk"),
+                  r"(?P<function>[A-Za-z_][\w.]{0,127}(?=\+0x))?", skip=layers.STACK_CHECK),
 )  # fmt: skip
 
 MEMORY = (*_CHECKED, *_KASAN, *_SANITIZERS, *_STACKS)

@@ -52,6 +52,7 @@ _PREFIX = LazyPattern(
     r"(?: ?<\d>(?=\S))?"
 )
 
+_BEFORE_TEXT = frozenset("<[ \t")
 _USUAL = LazyPattern(
     r"\[ {0,8}(\d{1,9}\.\d{6})\](?:\[ {0,8}([TC]\d{1,9})\])? ?(?!\[ {0,8}\d| ?<\d)"
 )
@@ -125,15 +126,19 @@ def strip_prefix(line: str) -> LogLine:
                 usec = found.groupdict().get("usec") or usec
     elif found := _OUTER[4][1].match(line):
         position = found.end()
-    found = _PREFIX.match(line, position)
+    if line[position : position + 1] not in _BEFORE_TEXT:
+        found = None
+    else:
+        found = _PREFIX.match(line, position)
     if found is None:
-        return LogLine(line[position:].rstrip(), None, None)
-    time = found["time"]
-    if time is None and usec is not None:
-        time = str(int(usec) / 1_000_000)
-    return LogLine(
-        line[found.end() :].rstrip(), None if time is None else float(time), found["caller"]
-    )
+        return LogLine(line[position:].rstrip(), _seconds(None, usec), None)
+    return LogLine(line[found.end() :].rstrip(), _seconds(found["time"], usec), found["caller"])
+
+
+def _seconds(time: str | None, usec: str | None) -> float | None:
+    if time is not None:
+        return float(time)
+    return None if usec is None else int(usec) / 1_000_000
 
 
 def _journal_message(line: str) -> str:

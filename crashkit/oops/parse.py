@@ -124,7 +124,7 @@ def parse_oops(text: str, *, first_cause: bool = False) -> Oops | None:
     reports = parse_reports(text)
     if not reports:
         return None
-    last = max(range(len(reports)), key=lambda index: (_rank(reports[index]), index))
+    last = ended_by(reports)
     chosen = _first_of_burst(reports, last) if first_cause else last
     panic = reports[chosen].panic or reports[last].panic
     return replace(
@@ -133,6 +133,22 @@ def parse_oops(text: str, *, first_cause: bool = False) -> Oops | None:
         earlier=tuple(reports[:chosen]),
         later=tuple(reports[chosen + 1 :]),
     )
+
+
+def ended_by(reports: Sequence[Oops]) -> int:
+    """Choose the report that ended the kernel, or that came nearest to it: its number.
+
+    :param reports: at least one, in the order printed
+    """
+    return max(range(len(reports)), key=lambda index: (_rank(reports[index]), index))
+
+
+def first_cause_of(reports: Sequence[Oops]) -> int:
+    """Choose the first of the faults that followed one another to the end: its number.
+
+    :param reports: at least one, in the order printed
+    """
+    return _first_of_burst(reports, ended_by(reports))
 
 
 def _rank(oops: Oops) -> int:

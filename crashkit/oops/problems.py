@@ -11,11 +11,12 @@ from crashkit.oops.lines import LogLine
 from crashkit.oops.report import Section, SectionLines
 from crashkit.oops.skips import compiled
 
-_COMPLETE = LazyPattern(
-    r"^(?:entry_SYSCALL|entry_INT80|entry_SYSENTER|system_call|ret_from_|do_syscall_64|start_kernel|"
-    r"start_secondary|secondary_startup|x86_64_start|kernel_thread|ret_fast_syscall|el0_|el0t_|"
-    r"tracesys|sysenter|kthread|rest_init|cpu_startup_entry|syscall_|handle_sys|cpu_idle)"
-)
+_COMPLETE = (  # where a stack begins
+    "entry_SYSCALL", "entry_INT80", "entry_SYSENTER", "system_call", "ret_from_", "do_syscall_64",
+    "start_kernel", "start_secondary", "secondary_startup", "x86_64_start", "kernel_thread",
+    "ret_fast_syscall", "el0_", "el0t_", "tracesys", "sysenter", "kthread", "rest_init",
+    "cpu_startup_entry", "syscall_", "handle_sys", "cpu_idle",
+)  # fmt: skip
 _DROPPED = LazyPattern(r"\*\* \d{1,9} printk messages dropped|printk: \d{1,9} messages suppressed")
 _ENDED = LazyPattern(
     r"---\[ end |^Modules linked in:|^Code: |Kernel panic|={20}|Kernel Offset:|"
@@ -59,16 +60,16 @@ def find_problems(
         found.append(_problem("no-trace"))
     if section.panic is not None and not section.also and _is_aftermath(section):
         found.append(_problem("headless"))
-    if any("ss" in line.text and _DROPPED.search(line.text) for line in text.lines):
+    if any(" messages " in line.text and _DROPPED.search(line.text) for line in text.lines):
         found.append(_problem("dropped"))
     if text.foreign:
-        statement = f"{text.foreign} lines of other tasks or CPUs were told apart by their caller"
+        statement = f"lines of other tasks or CPUs, told apart by their caller: {text.foreign}"
         found.append(Problem(name="interleaved", statement=statement))
     elif body.strange:
-        statement = f"{body.strange} lines inside a call trace are no part of it"
+        statement = f"lines inside a call trace that are no part of it: {body.strange}"
         found.append(Problem(name="interleaved", statement=statement))
     if text.merged:
-        statement = f"{text.merged} lines began in the middle of another"
+        statement = f"lines that began in the middle of another: {text.merged}"
         found.append(Problem(name="merged", statement=statement))
     return tuple(found)
 
@@ -86,7 +87,7 @@ def _cut(section: Section, lines: list[LogLine], body: Body) -> bool:
     if section.kind.blame in _SHORT or section.panic is not None or _LEAK in section.kind.title:
         return False
     trace = body.trace
-    if trace and any(_COMPLETE.search(entry.function) for entry in trace[-3:]):
+    if trace and any(entry.function.startswith(_COMPLETE) for entry in trace[-3:]):
         return False
     start = body.last_entry if trace else 0
     ended = _ENDED if trace else _ENDED_EARLY

@@ -146,16 +146,7 @@ def _unmerged(line: LogLine) -> list[LogLine]:
 
 def _openings(log: LogText, kinds: tuple[Kind, ...]) -> Iterator[_Opening]:
     # For each line that holds the trigger of a row, the first row whose pattern matches.
-    candidates: dict[int, list[Kind]] = {}
-    seen: dict[str, list[int]] = {}
-    for kind in kinds:
-        if kind.trigger not in seen:
-            seen[kind.trigger] = _lines_with(log, kind.trigger)
-        for number in seen[kind.trigger]:
-            if number in candidates:
-                candidates[number].append(kind)
-            elif len(candidates) < MAX_OPENINGS:
-                candidates[number] = [kind]
+    candidates = _candidates(log, kinds)
     for number in sorted(candidates):
         text = log.line(number)
         if text.text.startswith("---[ end "):
@@ -165,6 +156,24 @@ def _openings(log: LogText, kinds: tuple[Kind, ...]) -> Iterator[_Opening]:
             if found and (kind.needs is None or _follows(log, number, kind.needs)):
                 yield _Opening(number, kind, found, text)
                 break
+
+
+def _candidates(log: LogText, kinds: tuple[Kind, ...]) -> dict[int, list[Kind]]:
+    # Rows share hubs, so that a log is searched for few words.
+    candidates: dict[int, list[Kind]] = {}
+    seen: dict[str, list[int]] = {}
+    for kind in kinds:
+        word = kind.hub or kind.trigger
+        if word not in seen:
+            seen[word] = _lines_with(log, word)
+        for number in seen[word]:
+            if kind.hub is not None and kind.trigger not in log.raw(number):
+                continue
+            if number in candidates:
+                candidates[number].append(kind)
+            elif len(candidates) < MAX_OPENINGS:
+                candidates[number] = [kind]
+    return candidates
 
 
 def _lines_with(log: LogText, trigger: str) -> list[int]:

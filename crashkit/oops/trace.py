@@ -133,7 +133,7 @@ def parse_entries(line: str, segment: str = "task", *, first: bool = False) -> l
     """
     if "{" in line and (several := list(_DECIMAL.finditer(line))):
         return [_decimal(found, segment) for found in several[:MAX_ENTRIES]]
-    if " from " in line and (found := _ARM_ENTRY.match(line)):
+    if " from " in line and "+0x" in line and (found := _ARM_ENTRY.match(line)):
         callee = _bare(found["callee"], segment, found["callee_module"]) if first else None
         return [*([callee] if callee else []), _entry(found, segment)]
     entry = parse_entry(line, segment) if _ENTRIES.search(line) else None

@@ -40,6 +40,8 @@ _IP_TAINT = LazyPattern(  # i386 before v2.6.27, arm and powerpc: behind the reg
     rf"(?P<taint>[A-Z -]{{1,40}}?))(?: {{1,3}}(?:VLI)?|$)(?: {{1,4}}\(?{_RELEASE})?"
 )
 _EFLAGS_RELEASE = LazyPattern(r"^EFLAGS: [0-9a-f]{8} {1,4}\((?P<release>\d[^) ]{2,60})")
+_TAINTED = ("EIP", "REGS", "Modules", "EFLAGS")
+_CPU_WORDS = ("CPU", "cpu: ", "cpu ")
 _IN_INTERRUPT = LazyPattern(r"not syncing.{0,40}in interrupt|Aiee, killing interrupt handler")
 _HARDWARE = LazyPattern(
     r"^(?:Hardware name|Machine model|Hardware|System type): (?P<name>.{1,200})$"
@@ -100,12 +102,16 @@ class Who:
         ):
             if self.comm is None:
                 self.pid, self.comm = int(found["pid"]), found["comm"].rstrip(" ,(")
-        elif found := _IP_TAINT.match(line) or _EFLAGS_RELEASE.match(line):
+        elif line.startswith(_TAINTED) and (
+            found := _IP_TAINT.match(line) or _EFLAGS_RELEASE.match(line)
+        ):
             self._take(found.groupdict())
         if self.cpu is None:
             self._cpu(line)
 
     def _cpu(self, line: str) -> None:
+        if not any(word in line for word in _CPU_WORDS):
+            return
         if found := _WARNING_CPU.search(line):
             self.cpu = int(found["cpu"] or found["cpu2"])
             pid = found["pid"] or found["pid2"]

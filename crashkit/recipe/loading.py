@@ -151,6 +151,7 @@ def _known_good(path: Path, name: str) -> Source | None:
         code = SourceFileLoader(module_name, str(path)).get_code(module_name)
         if code is None:
             return None
+        sys.modules[module_name] = module  # dataclasses look their module up there
         exec(code, module.__dict__)  # noqa: S102 - our own file
     except Exception:  # noqa: BLE001 - reading it strictly says what is wrong
         return None

@@ -196,9 +196,9 @@ def _missing(checks: Sequence[Check]) -> tuple[str, ...]:
 
 def _to_settle(run: _Run, checks: Sequence[Check]) -> tuple[str, ...]:
     tell = run.recipe.to_settle
-    unread = _missing(checks)
-    if run.crash.target.format == "text":
-        unread = ("the vmcore of this crash", *unread)
+    # Of text alone nothing in memory can be read: that there is no dump says it all.
+    text = run.crash.target.format == "text"
+    unread = ("the vmcore of this crash",) if text else _missing(checks)
     if tell is None:
         return unread
     return _texts(run, lambda crash: tell(crash, checks), unread)

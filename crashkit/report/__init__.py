@@ -18,10 +18,12 @@ if TYPE_CHECKING:
         bt_schema,
         conncount_schema,
         conntrack_schema,
+        oops_schema,
         render_json,
         report_schema,
     )
     from crashkit.report.log import build_log, render_log
+    from crashkit.report.oops import build_oops, render_oops
     from crashkit.report.parts import Json
     from crashkit.report.recipes_list import (
         build_recipe,
@@ -48,6 +50,7 @@ __all__ = [
     "build_explain",
     "build_explanation",
     "build_log",
+    "build_oops",
     "build_recipe",
     "build_recipes",
     "build_report",
@@ -55,6 +58,7 @@ __all__ = [
     "conncount_schema",
     "conntrack_schema",
     "limit_entry",
+    "oops_schema",
     "render_bt",
     "render_conncount",
     "render_conntrack_summary",
@@ -65,6 +69,7 @@ __all__ = [
     "render_json",
     "render_log",
     "render_netfilter",
+    "render_oops",
     "render_recipe",
     "render_recipes",
     "render_run",
@@ -89,6 +94,7 @@ _MODULES = {
         "bt_schema",
         "conncount_schema",
         "conntrack_schema",
+        "oops_schema",
         "render_json",
         "report_schema",
     ),
@@ -96,6 +102,7 @@ _MODULES = {
         "build_log",
         "render_log",
     ),
+    "oops": ("build_oops", "render_oops"),
     "parts": ("Json",),
     "recipes_list": (
         "build_recipe",

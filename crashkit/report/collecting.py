@@ -38,23 +38,22 @@ _BY_KIND: dict[str, tuple[str, ...]] = {
     "warning": ("a dump: set kernel.panic_on_warn=1",),
     "scheduling-while-atomic": ("a dump: set kernel.panic_on_warn=1",),
     "oom": (
-        "the log from `invoked oom-killer` to `Out of memory`, with Mem-Info and the table of"
-        " tasks; /proc/meminfo, /proc/slabinfo and `slabtop -o` before it",
+        "the log from `invoked oom-killer` on, with Mem-Info and the table of tasks",
+        "/proc/meminfo, /proc/slabinfo and `slabtop -o` from before it",
         "a dump: set vm.panic_on_oom=1",
     ),
     "machine-check": (
-        "`ras-mc-ctl --errors` or mcelog's log, and the event log of the board"
-        " (`ipmitool sel elist`)",
+        "`ras-mc-ctl --errors` or mcelog's log; the board's events: `ipmitool sel elist`",
     ),
     "nmi": ("the event log of the board: `ipmitool sel elist`",),
     "init-killed": ("the console's lines of init and its exit code, above the panic",),
-    "no-root-fs": ("the boot loader's command line and the list of block devices, above the panic",),
+    "no-root-fs": ("the boot command line and the list of block devices, above the panic",),
     "stack-overflow": ("the whole call trace, and CONFIG_VMAP_STACK of the kernel",),
     "double-fault": ("the whole call trace, and CONFIG_VMAP_STACK of the kernel",),
 }  # fmt: skip
 _BY_FUNCTION = (
     (
-        re.compile(r"^_*(?:nf_(?:ct|conntrack|nat|conncount|confirm)|ipv[46]_c(?:onfirm|onntrack)|ctnetlink)"),
+        re.compile(r"^_*(?:nf_(?:ct|conntrack|nat|conncount|confirm)|ipv[46]_con|ctnetlink)"),
         "`conntrack -S` twice, some minutes apart; `conntrack -C`; net.netfilter.nf_conntrack_max",
     ),
     (
@@ -63,7 +62,7 @@ _BY_FUNCTION = (
     ),
     (re.compile(r"^_*(?:nft_|ipt_|ip6t_|xt_)"), "`nft list ruleset`, or `iptables-save -c`"),
     (
-        re.compile(r"^_*(?:skb_|kfree_skb|netif_|napi_|dev_(?:queue|hard)|ip_(?:rcv|output|forward))"),
+        re.compile(r"^_*(?:skb_|kfree_skb|netif_|napi_|dev_(?:queue|hard)|ip_(?:rcv|out|forw))"),
         "`ethtool -i` and `ethtool -k` of the devices involved",
     ),
     (re.compile(r"^_*(?:ext4|xfs|btrfs|f2fs)_"), "`dmesg` of the mount, and a read-only fsck"),
@@ -84,7 +83,7 @@ def what_to_collect(document: Json) -> list[str]:
 def _all(document: Json) -> Iterator[str]:
     panic, fault = document["panic"], document["fault"]
     if any(one["name"] in ("truncated", "headless") for one in panic["problems"]):
-        yield "the whole log: from the console server, netconsole, or pstore (/var/lib/systemd/pstore)"
+        yield "the whole log: of the console server, netconsole or /var/lib/systemd/pstore"
     yield "the vmcore of this crash (/var/crash), or of the next one: kdump, makedumpfile -d 31"
     yield from _debug_info(document["target"])
     yield from _BY_KIND.get(panic["kind"], ())
@@ -96,7 +95,7 @@ def _all(document: Json) -> Iterator[str]:
             yield words
     outside = _strangers(document)
     if outside:
-        yield f"source and build of the modules {', '.join(outside)}: they are on this stack"
+        yield f"source and build of {', '.join(outside)}: code from elsewhere on this stack"
 
 
 def _debug_info(target: Json) -> Iterator[str]:

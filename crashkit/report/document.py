@@ -12,7 +12,7 @@ from crashkit.report.finding_part import build_findings
 from crashkit.report.frames_part import build_frames
 from crashkit.report.panic_part import build_panic
 from crashkit.report.parts import Json, Part, address, facts, had
-from crashkit.report.printed_part import printed_limits
+from crashkit.report.printed_part import fold_unasked, printed_limits
 from crashkit.report.target_part import build_target
 
 if TYPE_CHECKING:
@@ -58,14 +58,20 @@ def build_report(
     part.put("recipes_tried", list(tried))
     part.put("log_excerpt", [] if fault is not None else _log_excerpt(crash))
     # Last of all: reading the rest is what finds out what is missing.
-    printed = printed_limits(crash.oops) if crash.target.format == "text" else []
-    part.put("limits", [*build_limits(crash.limits), *limits, *printed])
+    part.put("limits", _limits(crash, limits))
     part.put("warnings", list(crash.warnings))
     part.put("errors", list(errors))
     part.put("timing_s", {name: round(value, 3) for name, value in (timing or {}).items()})
     document = {**envelope(REPORT), **part.done()}
     document["collect"] = _collect(document) if crash.target.format == "text" else []
     return document
+
+
+def _limits(crash: Crash, limits: Sequence[Json]) -> list[Json]:
+    known = [*build_limits(crash.limits), *limits]
+    if crash.target.format == "text":
+        return [*fold_unasked(known), *printed_limits(crash.oops)]
+    return known
 
 
 def _collect(document: Json) -> list[str]:

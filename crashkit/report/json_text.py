@@ -34,6 +34,11 @@ def conntrack_schema() -> dict[str, Any]:
     return {**_schema("conntrack_schema.json"), "$defs": report_schema()["$defs"]}
 
 
+def oops_schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``crashkit.oops/1``; its parts are those of the report."""
+    return {**_schema("oops_schema.json"), "$defs": report_schema()["$defs"]}
+
+
 def _schema(name: str) -> dict[str, Any]:
     text = resources.files("crashkit.report").joinpath(name).read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)

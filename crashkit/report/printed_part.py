@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ PRINTED = "printed"
 PRINTED_UNSURE = "printed as unreliable"
 """The same for one it was not sure of: the address was on the stack, no more."""
 
+_REPORTERS = ("dump_stack", "__dump_stack", "panic", "show_", "nmi_", "sched_show_task")
+# What a trace begins with that was not taken from the interrupted registers.
+_ENTRIES = ("asm_", "apic_timer_interrupt", "common_interrupt", "ret_from_intr", "error_entry")
 _REASONS = {
     "truncated": Reason.NOT_SAVED, "no-trace": Reason.NOT_SAVED, "headless": Reason.NOT_SAVED,
     "dropped": Reason.NOT_SAVED, "interleaved": Reason.AMBIGUOUS, "merged": Reason.CORRUPTED,
@@ -39,12 +43,26 @@ def build_printed_frames(oops: Oops | None) -> list[Json]:
         return []
     rows: list[_Row] = [_Row(entry, False) for entry in oops.trace]
     if oops.ip is not None and oops.ip.function is not None:
-        first = oops.trace[0] if oops.trace else None
+        at = _reporters(oops)
+        follows = oops.trace[at] if at < len(oops.trace) else None
         # arch/arm64 begins the trace with the interrupted place itself.
-        same = first is not None and (first.function, first.offset) == (
+        same = follows is not None and (follows.function, follows.offset) == (
             oops.ip.function, oops.ip.offset)  # fmt: skip
-        rows[: int(same)] = [_Row(oops.ip, True)]
+        rows[at : at + int(same)] = [_Row(oops.ip, True)]
     return [_frame(index, row, oops) for index, row in enumerate(rows)]
+
+
+def _reporters(oops: Oops) -> int:
+    # Entries of the interrupt that printed the trace: they stand above what it interrupted.
+    if not oops.trace or not oops.trace[0].function.startswith(_REPORTERS):
+        return 0
+    segments = [entry.segment for entry in oops.trace]
+    if segments[0] == "task" or "task" not in segments:
+        return 0
+    at = segments.index("task")
+    while at < len(segments) and oops.trace[at].function.startswith(_ENTRIES):
+        at += 1
+    return at
 
 
 @dataclass(frozen=True)
@@ -137,3 +155,14 @@ def printed_limits(oops: Oops | None) -> list[Json]:
             }
         )
     return limits
+
+
+def fold_unasked(limits: Sequence[Json]) -> list[Json]:
+    """Fold the recipes that look at memory to know whether they apply into one entry."""
+    kept = [entry for entry in limits if not entry["what"].startswith("whether ")]
+    unasked = len(limits) - len(kept)
+    if unasked:
+        what = f"whether recipes apply that look at memory first: {unasked}"
+        remedy = "the dump: there is only text"
+        kept.append({"what": what, "reason": Reason.NOT_APPLICABLE.value, "remedy": remedy})
+    return kept

@@ -9,11 +9,18 @@ from crashkit.report.text_banner import banner, short_banner
 from crashkit.report.text_bt import register_rows
 from crashkit.report.text_evidence import evidence_block, history_block
 from crashkit.report.text_fault import fault_block, step_lines
+from crashkit.report.text_hang import is_explained
 from crashkit.report.text_head import fix_lines, match_line, title_line, what
-from crashkit.report.text_open import next_lines, search_line, standing_out
+from crashkit.report.text_open import (
+    collect_lines,
+    next_lines,
+    printed_code,
+    search_line,
+    standing_out,
+)
 from crashkit.report.text_packet import packet_block
 from crashkit.report.text_panic import panic_blocks
-from crashkit.report.text_stack import stack_block
+from crashkit.report.text_stack import is_printed, stack_block
 
 
 def render_text(document: Json, verbose: int = 0) -> str:
@@ -50,10 +57,8 @@ def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[s
     blocks = [head + _refuted(document), banner(document)]
     if document["fault"]:
         blocks.append(fault_block(document["fault"]))
-        if not document["frames"] and document["fault"]["registers"]:
-            rows = register_rows(document["fault"]["registers"])
-            blocks.append(["REGISTERS (as the kernel printed them)", *rows])
-    blocks += [evidence_block(first, verbose), history_block(first)]
+        blocks += [printed_code(document), _printed_registers(document)]
+    blocks += [_evidence(document, first, verbose), history_block(first)]
     for finding in others:
         heading = match_line(finding, from_text=text)
         blocks += [[*heading, *fix_lines(finding), *evidence_block(finding, verbose)]]
@@ -63,7 +68,21 @@ def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[s
               for finding in leading for entry in finding["to_settle"]]  # fmt: skip
     if settle:
         blocks.append(wrap("; ".join(settle), WIDTH, " " * 11, "TO SETTLE  "))
+    blocks.append(collect_lines(document))
     return blocks
+
+
+def _evidence(document: Json, finding: Json, verbose: int) -> list[str]:
+    # Of text alone most checks cannot be read: they are counted, unless asked for.
+    if document["target"]["format"] != "text" or verbose:
+        return evidence_block(finding, verbose)
+    read = [check for check in finding["checks"] if check["holds"] is not None]
+    unread = len(finding["checks"]) - len(read)
+    rest = f"{unread} checks need the dump (-v)" if unread else ""
+    if not read:
+        return [f"EVIDENCE   {rest}"] if rest else []
+    lines = evidence_block({**finding, "checks": read}, verbose)
+    return [*lines, *([f"          {rest}"] if rest else [])]
 
 
 def _unexplained(document: Json, verbose: int) -> list[list[str]]:
@@ -73,20 +92,27 @@ def _unexplained(document: Json, verbose: int) -> list[list[str]]:
     full = fault is None or verbose > 0
     blocks = [head, banner(document) if full else short_banner(document)]
     blocks += panic_blocks(document, verbose)
-    stack = [*(step_lines(fault) if fault else []), *stack_block(document, verbose)]
-    blocks.append(stack + packet_block(document))
-    if fault and not document["frames"] and fault["registers"]:
-        blocks.append(
-            ["REGISTERS (as the kernel printed them)", *register_rows(fault["registers"])]
-        )
+    code = printed_code(document)
+    steps = step_lines(fault) if fault and not code else []
+    blocks += [code, [*steps, *stack_block(document, verbose), *packet_block(document)]]
+    blocks.append(_printed_registers(document))
     if document["log_excerpt"]:
         blocks.append(["LOG", *(f"  {line}"[:WIDTH] for line in document["log_excerpt"])])
-    blocks.append([*next_lines(document), *search_line(document)])
+    blocks.append([*next_lines(document), *collect_lines(document), *search_line(document)])
     return blocks
 
 
+def _printed_registers(document: Json) -> list[str]:
+    fault = document["fault"]
+    if not fault or not fault["registers"] or (document["frames"] and not is_printed(document)):
+        return []
+    return ["REGISTERS (as the kernel printed them)", *register_rows(fault["registers"])]
+
+
 def _no_match(document: Json) -> list[str]:
-    words = f"no signature fits ({_tried(document)}).  Not explained."
+    words = f"no signature fits ({_tried(document)})."
+    if not is_explained(document):
+        words += "  Not explained."
     if document["panic"]["intentional"]:
         words = f"none needed: intentional.  ({_tried(document)})"
     return labelled("" if _refuted(document) else "MATCH", [words])

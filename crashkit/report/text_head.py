@@ -5,6 +5,7 @@ from __future__ import annotations
 from crashkit.report.columns import WIDTH, bare, labelled, wrap
 from crashkit.report.parts import Json
 from crashkit.report.text_access import came_from, did, subject
+from crashkit.report.text_hang import hang_sentence
 from crashkit.report.text_packet import protocol_name
 
 _DOING = (  # function on the stack, what the kernel was doing with a packet
@@ -59,7 +60,8 @@ def what(document: Json, finding: Json | None) -> list[str]:
 def _without_fault(document: Json) -> str:
     panic = document["panic"]
     if panic["kind"] in _NO_FAULT:
-        return _NO_FAULT[panic["kind"]]
+        held_up = hang_sentence(document)
+        return _NO_FAULT[panic["kind"]] + (f" {held_up}" if held_up else "")
     reason = panic["facts"].get("panic_reason")
     if reason:
         return f"The kernel called panic(): {reason}."

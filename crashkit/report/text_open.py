@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
+from crashkit.report.printed_part import PRINTED_UNSURE
 from crashkit.report.text_access import held_by, is_check
 from crashkit.report.text_head import bad_link
 
 _OUTSIDE = {"O": "out-of-tree", "P": "proprietary", "E": "unsigned", "F": "forced"}
 _NO_POISON = ("err-ptr", "container-of-null", "user-pointer", "one-bit-off", "ascii")
 _SEARCHED = 5
+_BEFORE, _AFTER = 6, 4
+"""Instructions shown around the trapping one."""
 
 
 def standing_out(document: Json) -> list[str]:
@@ -81,6 +84,9 @@ def _from_panic(document: Json) -> list[str]:
     earlier = document["panic"]["earlier"]
     if earlier:
         found.append(f"{len(earlier)} report(s) before it in the log: {earlier[0]['title']}")
+    later = document["panic"]["later"]
+    if later and document["target"]["format"] == "text":
+        found.append(f"{len(later)} report(s) after it in the log: {later[0]['title']}")
     return found
 
 
@@ -99,8 +105,35 @@ def _excluded(fault: Json | None) -> list[str]:
     return found
 
 
+def collect_lines(document: Json) -> list[str]:
+    """What to collect where there is only text."""
+    lines: list[str] = []
+    for words in document["collect"]:
+        lines += wrap(words, WIDTH, " " * 11, " " * 11 if lines else "COLLECT    ")
+    return lines
+
+
+def printed_code(document: Json) -> list[str]:
+    """The instructions around the trapping one, from the bytes that the kernel printed."""
+    code: list[Json] = document["panic"]["code"] or []
+    at = next((n for n, one in enumerate(code) if one["trapping"]), None)
+    if at is None:
+        return []
+    lines = ["CODE   as the kernel printed it, where its bytes are certain"]
+    shown = code[max(0, at - _BEFORE) : at + _AFTER + 1]
+    while shown[-1]["instruction"] == "int3" and not shown[-1]["trapping"]:
+        shown.pop()  # what fills the room behind a function
+    for one in shown:
+        place = "" if one["offset"] is None else f"+{one['offset']:#x}"
+        mark = "  <-- trapping" if one["trapping"] else ""
+        lines.append(f"  {place:>7}  {one['instruction']}{mark}".rstrip())
+    return lines
+
+
 def next_lines(document: Json) -> list[str]:
     """Commands for crash that look at what the report could not settle."""
+    if document["target"]["format"] == "text":
+        return []
     fault = document["fault"]
     commands = []
     for link in fault["chain"] if fault else ():
@@ -117,6 +150,7 @@ def next_lines(document: Json) -> list[str]:
 def search_line(document: Json) -> list[str]:
     """Names to search for: the faulting function and its callers."""
     frames = [f for f in document["frames"] if not f["inlined"] and f["function"]]
+    frames = [frame for frame in frames if frame["how"] != PRINTED_UNSURE]
     start = next((n for n, frame in enumerate(frames) if frame["interrupted"]), None)
     if start is None:
         return []

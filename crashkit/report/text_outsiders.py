@@ -22,6 +22,8 @@ def _on_path(module: Json, verbose: int) -> str:
     words = []
     if module["frames"]:
         words.append("on the stack: " + _some(module["frames"], verbose))
+    if (module.get("involved") or ()) and not module["frames"]:
+        words.append("part of it: " + _some(module["involved"], verbose))
     if module["probes"]:
         words.append("its kprobe is on " + _some(module["probes"], verbose))
     if module["hooks"] and (verbose or not module["frames"]):

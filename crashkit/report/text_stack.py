@@ -5,6 +5,7 @@ from __future__ import annotations
 from crashkit.report.argument_text import arguments
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
+from crashkit.report.printed_part import PRINTED, PRINTED_UNSURE
 from crashkit.report.text_fault import place
 from crashkit.report.text_proofs import proof_lines
 
@@ -15,13 +16,13 @@ _SHOWN = 8
 
 def stack_block(document: Json, verbose: int = 0) -> list[str]:
     """The block with its heading; the panic path and the far callers folded."""
-    frames = [f for f in document["frames"] if verbose or not f["inlined"]]
+    frames = [f for f in _sure(document, verbose) if verbose or not f["inlined"]]
     if not frames:
         return ["STACK  not available" + _why(document)]
     start = _first_shown(frames, document["fault"])
     rows = frames[start:] if verbose > 1 else frames[start : start + _SHOWN]
     rest = frames[start + len(rows) :]
-    heading = "STACK"
+    heading = "STACK" + _printed(document, verbose)
     if start:
         heading += f"  ({_span(frames[:start])}: {_ends(frames[:start])})"
     lines = [heading]
@@ -31,6 +32,30 @@ def stack_block(document: Json, verbose: int = 0) -> list[str]:
         names = ", ".join(frame["function"] or bare(frame["pc"]) for frame in rest)
         lines += wrap(f"{_span(rest)} {names}   (-vv)", WIDTH, " " * 7, "  ...  ")
     return lines
+
+
+def is_printed(document: Json) -> bool:
+    """Whether the frames are those of the kernel's own call trace, not unwound ones."""
+    return any(frame["how"] in (PRINTED, PRINTED_UNSURE) for frame in document["frames"])
+
+
+def _printed(document: Json, verbose: int) -> str:
+    if not is_printed(document):
+        return ""
+    told = document["panic"]["facts"]
+    whose = f" for {told['comm']} ({told['pid']})" if {"comm", "pid"} <= told.keys() else ""
+    unsure = sum(frame["how"] == PRINTED_UNSURE for frame in document["frames"])
+    words = "; ? may be left over from earlier"
+    if unsure and len(_sure(document, verbose)) < len(document["frames"]):
+        words = f"; {unsure} that it marks as unreliable are left out (-v)"
+    return f" as the kernel printed it{whose}" + (words if unsure else "")
+
+
+def _sure(document: Json, verbose: int) -> list[Json]:
+    # Without frame pointers and ORC every entry is unreliable: then all are shown.
+    frames: list[Json] = document["frames"]
+    sure = [frame for frame in frames if frame["how"] != PRINTED_UNSURE]
+    return sure if len(sure) > 1 and not verbose else frames
 
 
 def _first_shown(frames: list[Json], fault: Json | None) -> int:
@@ -64,6 +89,8 @@ def frame_lines(frame: Json, verbose: int = 0) -> list[str]:
     """One frame: number, place, source, and the arguments that were recovered."""
     number = "RIP" if frame["interrupted"] else f"#{frame['index']}"
     where = place(frame["function"], frame["offset"], frame["module"], None)
+    if frame["how"] == PRINTED_UNSURE:
+        where = f"? {where}"
     if frame["function"] is None:
         where = bare(frame["pc"])
     tail = "  [inlined]" if frame["inlined"] else ""

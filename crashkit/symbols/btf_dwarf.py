@@ -1,7 +1,7 @@
 """The kernel's BTF written as DWARF: the same types, for programs that read DWARF only.
 
-A type's number in the unit is its BTF id, its name the same offset into the strings.
-Arrays of no elements become arrays without a length: BTF cannot tell ``x[0]`` from ``x[]``.
+A type's number in the unit is its BTF id, its name the same offset into the strings. BTF
+cannot tell ``x[0]`` from ``x[]``: a structure's last member is taken for the latter.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class BtfDwarf:
         self._blob: Blob = types.vmlinux
         self._writer = writer
         self._tags: dict[int, int] = {}
+        self._open: dict[int, int] = {}
         self.count = 0
         """Types written."""
 
@@ -51,6 +52,7 @@ class BtfDwarf:
         """
         record_of, handlers = self._blob.record, self._handlers()
         self._tags = self._type_tags()
+        self._open = self._open_arrays()
         for type_id in range(self._blob.start_id, self._blob.end_id):
             record = record_of(type_id)
             handler = handlers.get(record.kind)
@@ -103,6 +105,14 @@ class BtfDwarf:
         ):
             self._check_end(type_id)
         return tags
+
+    def _open_arrays(self) -> dict[int, int]:
+        # Arrays of no elements by their numbers as arrays without a length.
+        found = {}
+        for type_id in self._blob.ids_of_kind(Kind.ARRAY):
+            if not self._blob.record(type_id).words[2]:
+                found[type_id] = self._writer.new_type()
+        return found
 
     def _behind_tags(self, type_id: int) -> int:
         for _ in range(_MAX_DEPTH):
@@ -166,7 +176,11 @@ class BtfDwarf:
     def _array(self, record: Record) -> None:
         element, _index, length = record.words
         self._writer.refer(shapes.ARRAY(element))
-        self._writer.out += (shapes.SUBRANGE(length) if length else shapes.SUBRANGE_OPEN()) + END
+        self._writer.out += shapes.SUBRANGE(length) + END
+        if not length:
+            self._writer.place(self._open[record.id])
+            self._writer.refer(shapes.ARRAY(element))
+            self._writer.out += shapes.SUBRANGE_OPEN() + END
 
     def _compound(self, record: Record) -> None:
         named, unnamed, _declared = _COMPOUND[record.kind]
@@ -187,6 +201,8 @@ class BtfDwarf:
             else:
                 out += shapes.MEMBER_UNNAMED(offset >> 3, type_id)
             refer(len(out) - 4)
+        if record.kind is Kind.STRUCT and words and words[-2] in self._open:
+            out[-4:] = self._open[words[-2]].to_bytes(4, "little")
         out += END
 
     def _enumeration(self, record: Record) -> None:

@@ -93,6 +93,7 @@ PARAMETER = _shape(_PARAMETER, False, _NAME, _TYPE)
 PARAMETER_UNNAMED = _shape(_PARAMETER, False, _TYPE)
 VARIADIC = _shape(_VARIADIC, False)
 VARIABLE = _shape(_VARIABLE, False, _NAME, _EXTERNAL, _LOCATION, _TYPE)
+CONSTANT = _shape(_VARIABLE, False, _NAME, _VALUE8, _TYPE)
 
 
 def abbreviations() -> bytes:

@@ -48,14 +48,15 @@ class Variables:
         place = (shapes.ADDRESS_EXPRESSION_BYTES, shapes.ADDRESS_OPERATION, address)
         self._writer.refer(shapes.VARIABLE(name, *place, type_id))
 
-    def write_typed(self, name: str, address: int, size: int, made: Type) -> bool:
+    def write_constant(self, name: str, value: int, type_id: int) -> None:
+        """Write one that has a value and no address."""
+        self._writer.refer(shapes.CONSTANT(self._writer.string(name), value, type_id))
+
+    def write_typed(self, name: str, address: int, made: Type) -> bool:
         """Write one of a drgn type.
 
-        :param size: bytes up to the next symbol, for an array whose length is not known
         :returns: whether BTF has what the type is made of
         """
-        if made.kind is TypeKind.ARRAY and made.length is None:
-            made = made.prog.array_type(made.type, size // (made.type.size or POINTER_BYTES))
         type_id = self._type(made)
         if type_id is None or type_id == VOID:
             return False

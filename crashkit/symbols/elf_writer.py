@@ -22,6 +22,7 @@ LOCAL, GLOBAL, WEAK = 0, 1, 2
 """``STB_*``."""
 NOTYPE, OBJECT, FUNC = 0, 1, 2
 """``STT_*``."""
+_SECTION = 3  # STT_SECTION; such a symbol has the name of its section
 _ABSOLUTE = 0xFFF1  # SHN_ABS
 _PAGE = 4096
 
@@ -113,9 +114,7 @@ def _section_head(section: Section, name: int, place: int, link: tuple[int, int]
     elif section.data is None:
         kind = _NOBITS
     size = section.size if section.data is None else len(section.data)
-    return _SHDR.pack(
-        name, kind, section.flags, section.address, place, size, *link, align, entry
-    )
+    return _SHDR.pack(name, kind, section.flags, section.address, place, size, *link, align, entry)
 
 
 def _segment_heads(sections: Iterable[Section], places: Sequence[int]) -> list[bytes]:
@@ -134,9 +133,7 @@ def _segment_heads(sections: Iterable[Section], places: Sequence[int]) -> list[b
     return heads
 
 
-def _symbols(
-    sections: Sequence[Section], symbols: Iterable[ElfSymbol]
-) -> tuple[bytes, bytes, int]:
+def _symbols(sections: Sequence[Section], symbols: Iterable[ElfSymbol]) -> tuple[bytes, bytes, int]:
     # The symbol table, its strings, and the number of the first symbol that is not local.
     ordered = sorted(symbols, key=lambda symbol: (symbol.binding != LOCAL, symbol.address))
     strings, offsets = _strings([symbol.name for symbol in ordered])
@@ -146,9 +143,11 @@ def _symbols(
         if s.flags & ALLOC
     )
     starts = [start for start, _end, _number in spans]
-    table = bytearray(_SYM.size)
     pack = _SYM.pack
-    first_global = 1
+    table = bytearray(_SYM.size)
+    for start, _end, number in spans:  # crash looks for the symbol .rodata
+        table += pack(0, _SECTION, 0, number, start, 0)
+    first_global = 1 + len(spans)
     for symbol, name in zip(ordered, offsets, strict=True):
         at = bisect_right(starts, symbol.address) - 1
         # A symbol may mark the end of the last section.

@@ -43,9 +43,8 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "init_uts_ns": ("struct uts_namespace",),
     "init_user_ns": ("struct user_namespace",),
     "init_nsproxy": ("struct nsproxy",),
-    # kernel/kprobes.c (KPROBE_TABLE_SIZE), kernel/trace/ftrace.c
+    # kernel/kprobes.c: as long as KPROBE_TABLE_SIZE says
     "kprobe_table": ("struct hlist_head [64]",),
-    "ftrace_ops_list": ("struct ftrace_ops *",),
     "avenrun": ("unsigned long [3]",),
     "timekeeper_data": ("struct tk_data []",),
     "tk_core": ("struct tk_data",),

@@ -18,11 +18,11 @@ from crashkit.symbols.elf_writer import ALLOC, EXEC, WRITE, Section
 from crashkit.symbols.init_text import is_given_up
 
 _MAX_IMAGE = 1 << 30
-_PAGE = 4096
+_MAX_PERCPU = 64 << 20
 _PERCPU = ".data..percpu"
 
-# The symbol that begins a section, its name, its flags, and whether it has contents.
-# What was freed since the boot has none: the memory now holds something else.
+# The symbol that begins a section, its name, its flags, and whether it has contents (None: if
+# init memory was not freed yet). What was freed has none: the memory now holds something else.
 _MARKS = (
     ("_text", ".text", EXEC, True),
     ("_etext", ".text.unused", EXEC, False),
@@ -42,15 +42,16 @@ _MARKS = (
     ("_sinittext", ".init.text", EXEC, None),
     ("_einittext", ".init.data", WRITE, None),
     ("__bss_start", ".bss", WRITE, False),
-    ("_end", "", 0, False),
-)  # fmt: skip
+    ("_end", ".init.scratch", WRITE, False),
+)
 
 
 @dataclass(kw_only=True)
 class Image:
-    """The sections, lowest address first, at their addresses in the file."""
+    """The sections of the kernel's image."""
 
     sections: list[Section] = field(default_factory=list)
+    """At their addresses in the file."""
     code: list[tuple[int, int]] = field(default_factory=list)
     """[start, end) of those with code."""
     missing: list[tuple[str, int, int]] = field(default_factory=list)
@@ -65,18 +66,21 @@ def read_image(prog: Program, addresses: Mapping[str, int], shift: int) -> Image
     :raises Unavailable: no symbols say where the image lies
     """
     start, end = addresses.get("_text"), addresses.get("_end")
-    if start is None or end is None or not 0 < end - start <= _MAX_IMAGE:
+    if start is None or end is None or not 0 < end - start <= _MAX_IMAGE // 2:
         raise Unavailable("the kernel's image", Reason.NO_DEBUGINFO, "no _text.._end in kallsyms")
     image = Image()
+    init = addresses.get("_sinittext")
+    freed = init is None or is_given_up(prog, init)
     for span in _spans(addresses, start, end):
-        _add(prog, image, span, shift)
+        _add(prog, image, span, shift, there=not freed if span.there is None else span.there)
     first, last = addresses.get("__per_cpu_start"), addresses.get("__per_cpu_end")
-    if first is not None and last is not None and first <= last < start:
-        # Up to Linux 6.14 its symbols count from 0; the template itself was freed.
-        low = Section(
-            name=_PERCPU, data=None, address=first, size=last - first, flags=ALLOC | WRITE
-        )
-        image.sections.insert(0, low)
+    if first is not None and last is not None and first <= last < min(start, _MAX_PERCPU):
+        # Up to Linux 6.14 its symbols count from 0; the template itself was freed. Zeros, since
+        # crash takes symbols of a section without contents for others than per-CPU ones. Neither
+        # first nor last, where drgn looks for the ends of the image.
+        data, flags = bytes(last - first), ALLOC | WRITE
+        low = Section(name=_PERCPU, data=data, address=first, size=len(data), flags=flags)
+        image.sections.insert(-1, low)
     return image
 
 
@@ -87,7 +91,7 @@ class _Span:
     end: int
     flags: int
     there: bool | None
-    # None: if init memory was not given up
+    # None: unless init memory was freed.
 
 
 def _spans(addresses: Mapping[str, int], start: int, end: int) -> list[_Span]:
@@ -98,6 +102,9 @@ def _spans(addresses: Mapping[str, int], start: int, end: int) -> list[_Span]:
         if start <= addresses.get(symbol, 0) <= end
     ]
     marks.sort(key=lambda mark: mark[0])
+    # crash moves no symbol that lies behind the last section, and takes the last for the end.
+    behind = [at for at in addresses.values() if end <= at < start + _MAX_IMAGE]
+    marks.append((max(behind), "", 0, False))
     return [
         _Span(name=name, start=at, end=until, flags=flags, there=there)
         for (at, name, flags, there), (until, *_rest) in pairwise(marks)
@@ -105,11 +112,11 @@ def _spans(addresses: Mapping[str, int], start: int, end: int) -> list[_Span]:
     ]
 
 
-def _add(prog: Program, image: Image, span: _Span, shift: int) -> None:
-    there = span.there if span.there is not None else not is_given_up(prog, span.start)
+def _add(prog: Program, image: Image, span: _Span, shift: int, *, there: bool) -> None:
     size, address = span.end - span.start, span.start - shift
-    data = bytearray(size) if there else None
-    if data is not None:
+    # drgn knows a vmlinux by an .init.text that has contents.
+    data = bytearray(size) if there or span.name == ".init.text" else None
+    if data is not None and there:
         at = span.start
         for piece_at, piece in [*read_pieces(prog, span.start, size), (span.end, b"")]:
             if piece_at > at:

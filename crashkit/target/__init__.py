@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from crashkit.target.facts import Target
 from crashkit.target.foreign import is_symbol_file
-from crashkit.target.identification import identify
+from crashkit.target.identification import identify, identify_source
 from crashkit.target.notes import NotedRegisters
 from crashkit.target.opening import open_program
 from crashkit.target.places import find_kdump_log, find_log, is_split_part, read_text
@@ -22,6 +22,7 @@ __all__ = [
     "find_log",
     "is_split_part",
     "identify",
+    "identify_source",
     "is_symbol_file",
     "open_program",
     "read_text",

@@ -11,8 +11,14 @@ from crashkit.target import elf, flattened, foreign, kdump, machines, pages, pla
 from crashkit.target.facts import Target
 from crashkit.target.notes import MAX_BYTES, Notes, read_notes
 from crashkit.target.source import FileSource, Source
+from crashkit.target.text_carriers import (
+    is_kernel_report,
+    is_record,
+    open_records,
+    open_report,
+)
 from crashkit.target.vmcoreinfo import MAX_BYTES as MAX_VMCOREINFO
-from crashkit.target.vmcoreinfo import VmcoreInfo, parse
+from crashkit.target.vmcoreinfo import VmcoreInfo, escape, parse
 
 
 def identify(path: str | Path) -> Target:
@@ -25,8 +31,22 @@ def identify(path: str | Path) -> Target:
         or garbled so that VMCOREINFO cannot be read
     """
     with places.open_dump(path) as file:
+        if is_record(Path(file.name)):
+            return open_records(Path(file.name), others=Path(path).is_dir())
         target = identify_source(file)
+    if target.format == "text" and Path(path).is_dir():
+        return replace(target, release=_release_beside(Path(file.name)))
     return _joined(target) if target.format == "kdump-split" else target
+
+
+def _release_beside(log: Path) -> str | None:
+    # abrt keeps what it knows in a file each; "kernel" is the release.
+    try:
+        with places.open_file(log.parent / "kernel") as file:
+            words = file.read(0, 128).split()
+    except TargetError:
+        return None
+    return escape(words[0]) if len(words) == 1 else None
 
 
 def _joined(part: Target) -> Target:
@@ -69,6 +89,8 @@ def identify_source(file: FileSource) -> Target:
             f"start{_if_cut(flat)}; copy the dump again"
         )
     foreign.refuse_foreign(source, head)
+    if is_kernel_report(head):
+        return open_report(file)
     if foreign.is_text(head):
         return Target(path=file.name, format="text")
     raise TargetError(
@@ -89,7 +111,10 @@ def _unpacked(file: FileSource, packing: unpacking.Packing) -> Target:
     # The descriptor stays open as long as the process: the file has no other name.
     place = f"/proc/self/fd/{found.file.descriptor}"
     return replace(
-        target, file=place, warnings=warnings, truncated=target.truncated or not found.complete
+        target,
+        file=target.file or place,
+        warnings=warnings,
+        truncated=target.truncated or not found.complete,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -22,9 +23,14 @@ _KCORE_SIZE = 1 << 46
 _MAX_ENTRIES = 10_000
 _DUMP_MAGICS = (*kdump.SIGNATURES, flattened.SIGNATURE)
 _DUMP_NAMES = ("vmcore", "dump.")  # kdump-utils, kdump-tools
-_LOG_NAMES = ("vmcore-dmesg", "dmesg", "console")
+_LOG_NAMES = ("vmcore-dmesg", "dmesg", "backtrace", "console")  # the better ones first
 _KDUMP_LOGS = ("vmcore-dmesg", "dmesg.")
-_NOT_DUMPS = ("vmcore-dmesg", "vmcore.sha", "vmcore.md5")
+_NOT_DUMPS = ("vmcore-dmesg", "vmcore.sha", "vmcore.md5", "vmcore_info")
+PSTORE_RECORD = re.compile(
+    r"dmesg-(?P<backend>[A-Za-z]\w{0,31})(?:_\w{1,16})?-(?P<number>\d{1,24})"
+    r"(?P<packed>\.enc\.z)?(?:\.txt)?$"
+)
+"""Names of records in /sys/fs/pstore, whichever backend keeps them (fs/pstore/inode.c)."""
 
 
 def refuse_live(path: str | Path) -> None:
@@ -128,6 +134,8 @@ def find_in_directory(directory: Path) -> Path:
             return chosen[0]
         if chosen and all(map(is_split_part, chosen)):
             return chosen[0]
+        if accept is _is_named_like_log and (best := _best_log(chosen)) is not None:
+            return best
         if chosen:
             names = ", ".join(file.name for file in chosen[:5])
             more = f" and {len(chosen) - 5} more" if len(chosen) > 5 else ""
@@ -140,6 +148,20 @@ def find_in_directory(directory: Path) -> Path:
             f"name one of them, such as {folders[-1]}"
         )
     raise TargetError(f"{directory} holds no dump and no log (looked at {len(files)} files)")
+
+
+def _best_log(logs: Sequence[Path]) -> Path | None:
+    # kdump's own before those of a collector; None where several are as good. Records of
+    # pstore are of one log: whoever opens the first of them reads the others, too.
+    for name in _LOG_NAMES:
+        named = [log for log in logs if log.name.startswith(name)]
+        whole = [log for log in named if log.name in (name, f"{name}.txt", f"{name}.log")]
+        for some in (whole, [log for log in named if not PSTORE_RECORD.match(log.name)]):
+            if len(some) == 1:
+                return some[0]
+        if named:
+            return named[0] if all(PSTORE_RECORD.match(log.name) for log in named) else None
+    return None
 
 
 def is_split_part(path: Path) -> bool:

@@ -16,13 +16,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
+from crashkit.crash.bad_pointer import (
+    BadPointer,
+    bad_pointer,
+    found_bad_pointer,
+    held_now,
+    leads_nowhere,
+    place_of,
+)
+from crashkit.crash.slab_values import on_free_list
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
 from crashkit.value import Certainty, Origin, Reread, Value
 
 if TYPE_CHECKING:
-    from crashkit.crash.bad_pointer import BadPointer
     from crashkit.decode.slab import SlabIdentity
     from crashkit.decode.slab_place import FreePlace
 
@@ -41,12 +49,10 @@ META = Meta(
 
 def applies(crash: Crash) -> bool:
     """Whether the fault went through a bad pointer that was read from memory."""
-    from crashkit.crash.bad_pointer import WILD, bad_pointer
-
     bad = bad_pointer(crash)
     if bad is None or bad.place is None or crash.fault is None:
         return False
-    if crash.fault.diagnosis.kind in {*WILD, "poison"}:
+    if crash.fault.diagnosis.kind == "poison" or leads_nowhere(crash.fault):
         return True
     # Anything read from it is stale, also 0.
     return bad.base is not None and (bad.base.identity or "").startswith("free slab object")
@@ -56,7 +62,9 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     """Yield the checks in the order a person makes them."""
     scene = _Scene(crash)
     yield necessary("object", "it was read from a slab object", lambda: _is_in_slab(scene))
-    yield necessary("free", "that object is on a free list", lambda: _is_free(scene))
+    yield necessary(
+        "free", "that object is on a free list", lambda: on_free_list(scene.slab, scene.free)
+    )
     yield necessary("held", "the object still holds the bad pointer", lambda: _is_held(scene))
     yield supporting("base", "a register pointed into the object", lambda: _has_base(scene))
 
@@ -69,14 +77,10 @@ class _Scene:
 
     @cached_property
     def bad(self) -> BadPointer:
-        from crashkit.crash.bad_pointer import found_bad_pointer
-
         return found_bad_pointer(self.crash)
 
     @property
     def place(self) -> int:
-        from crashkit.crash.bad_pointer import place_of
-
         return place_of(self.bad)
 
     @cached_property
@@ -108,22 +112,7 @@ def _is_in_slab(scene: _Scene) -> Observation:
     return seen(True, held, note=f"{slab.offset:#x} bytes into {slab.cache_name}")
 
 
-def _is_free(scene: _Scene) -> Observation:
-    start = scene.slab.object_start
-    value = Value(
-        name="on a free list",
-        value=int(scene.free is not None),
-        origin=Origin.MEMORY,
-        address=start,
-        identity=scene.slab.cache_name,
-        reread=Reread(crash=f"kmem -S {start:016x}", crashkit=f"slab_object_info(prog, {start:#x})"),
-    )
-    return seen(scene.free is not None, value, note=scene.free.words if scene.free else "")
-
-
 def _is_held(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import held_now
-
     held = held_now(scene.crash, scene.bad)
     return seen(True, scene.bad.shown(), held, note=_class(scene))
 
@@ -147,7 +136,7 @@ def _has_base(scene: _Scene) -> Observation:
     return seen(inside, value)
 
 
-def classes(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
+def classes(_crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Say what the object holds there."""
     held = next((check for check in found if check.id == "held" and check.holds), None)
     return (held.note,) if held is not None else ()

@@ -15,8 +15,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
+from crashkit.crash.bad_pointer import (
+    found_bad_pointer,
+    held_now,
+    place_of,
+    register_value,
+    word_value,
+)
 from crashkit.errors import Reason, Unavailable
+from crashkit.fault.diagnosis import LIST_POISON
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
+from crashkit.memory import read_u64
 from crashkit.recipe import Meta
 from crashkit.value import Value
 
@@ -27,7 +36,7 @@ META = Meta(
     id="list-entry-removed",
     claim="a link of the list entry is LIST_POISON: the entry had been removed from its list",
     references=("include/linux/poison.h; include/linux/list.h; lib/list_debug.c",),
-    classes=("followed", "removed again", "neighbour removed"),
+    classes=("read through", "written through", "removed again", "neighbour removed"),
     told_apart_from=(
         "a list with damaged links: none of them is a poison value",
         "an entry that was freed as well: its memory may hold anything",
@@ -79,8 +88,6 @@ class _Scene:
 
 def _in_check(scene: _Scene) -> Observation:
     # What the check compares: an entry's own links to remove it, its neighbours' to add one.
-    from crashkit.crash.bad_pointer import word_value
-    from crashkit.fault.diagnosis import LIST_POISON
 
     found = scene.corruption
     wanted = {"entry": "both"} if found.operation == "delete" else {"prev": "next", "next": "prev"}
@@ -101,28 +108,25 @@ def _in_check(scene: _Scene) -> Observation:
 
 
 def _is_poison(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import found_bad_pointer
-    from crashkit.fault.diagnosis import LIST_POISON
-
-    bad = found_bad_pointer(scene.crash)
-    name = LIST_POISON.get(bad.value)
+    fault = scene.crash.fault
+    register = fault.bad_register if fault is not None else None
+    if fault is None or register is None or register not in fault.registers:
+        raise Unavailable("the pointer", Reason.NOT_SAVED)
+    value = fault.registers[register]
+    name = LIST_POISON.get(value)
     if name is None:
-        # A member of what a poisoned link points to, whose own place is not known.
-        raise Unavailable("the link", Reason.NOT_SAVED, f"{bad.expression} is near LIST_POISON")
-    return seen(True, bad.shown(), note=name)
+        # A member of what a poisoned link points to: where the link is, is not known.
+        raise Unavailable("the link", Reason.NOT_SAVED, f"{value:#x} is near LIST_POISON")
+    return seen(True, register_value(fault.null_or_bad or register, register, value), note=name)
 
 
 def _is_link(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import found_bad_pointer, held_now
 
     return seen(True, held_now(scene.crash, found_bad_pointer(scene.crash)))
 
 
 def _other(scene: _Scene) -> Observation:
     # list_head has next before prev, hlist_node next before pprev; poisoned 1 and 2.
-    from crashkit.crash.bad_pointer import found_bad_pointer, place_of, word_value
-    from crashkit.fault.diagnosis import LIST_POISON
-    from crashkit.memory import read_u64
 
     bad = found_bad_pointer(scene.crash)
     first = LIST_POISON.get(bad.value) == "LIST_POISON1"
@@ -131,9 +135,11 @@ def _other(scene: _Scene) -> Observation:
     return seen(held in LIST_POISON, word_value("the other link", place, held))
 
 
-def classes(crash: Crash, _found: Sequence[Check]) -> tuple[str, ...]:
+def classes(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Say what was done with the removed entry."""
+    if not found or found[0].holds is not True:
+        return ()
     scene = _Scene(crash)
-    if not scene.checked:
-        return ("followed",)
+    if crash.fault is not None and not scene.checked:
+        return ("written through" if crash.fault.access == "write" else "read through",)
     return ("removed again",) if scene.corruption.operation == "delete" else ("neighbour removed",)

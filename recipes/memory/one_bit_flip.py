@@ -15,12 +15,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
+from crashkit.crash.bad_pointer import (
+    BadPointer,
+    bad_pointer,
+    found_bad_pointer,
+    held_now,
+    leads_nowhere,
+    read_from_free_object,
+    word_value,
+)
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, excluding, necessary, seen
+from crashkit.memory import is_kernel_address, read_u64
 from crashkit.recipe import Meta
 
 if TYPE_CHECKING:
-    from crashkit.crash.bad_pointer import BadPointer
     from crashkit.fault.diagnosis_bits import OneBit
 
 META = Meta(
@@ -40,11 +49,11 @@ META = Meta(
 
 def applies(crash: Crash) -> bool:
     """Whether the fault went through a pointer that leads nowhere."""
-    from crashkit.crash.bad_pointer import WILD, bad_pointer
-
-    if crash.fault is None or crash.fault.diagnosis.kind not in WILD - {"freed-object"}:
+    fault = crash.fault
+    if fault is None or fault.access == "exec" or not leads_nowhere(fault):
         return False
-    return crash.fault.access != "exec" and bad_pointer(crash) is not None
+    bad = bad_pointer(crash)
+    return bad is not None and bad.place is not None and fault.diagnosis.kind != "freed-object"
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:
@@ -52,7 +61,11 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     scene = _Scene(crash)
     yield necessary("bit", "one bit makes it a good pointer", lambda: _is_one_bit(scene))
     yield necessary("held", "memory holds the bad one", lambda: _is_held(scene))
-    yield excluding("free", "it was read from a free slab object", lambda: _is_free(scene))
+    yield excluding(
+        "free",
+        "it was read from a free slab object",
+        lambda: read_from_free_object(crash, scene.bad),
+    )
 
 
 class _Scene:
@@ -63,8 +76,6 @@ class _Scene:
 
     @cached_property
     def bad(self) -> BadPointer:
-        from crashkit.crash.bad_pointer import found_bad_pointer
-
         return found_bad_pointer(self.crash)
 
     @cached_property
@@ -76,9 +87,6 @@ class _Scene:
 
 
 def _is_one_bit(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import word_value
-    from crashkit.memory import read_u64
-
     bad, found = scene.bad, scene.found
     if found is None:
         _all_were_seen(scene)
@@ -92,7 +100,6 @@ def _all_were_seen(scene: _Scene) -> None:
     # A pointer that may be good leaves it open: what is there is not in the dump.
     from crashkit.decode.address_regions import is_canonical, region_at
     from crashkit.decode.slab import slab_identity
-    from crashkit.memory import is_kernel_address
 
     prog = scene.crash.prog
     for value in (scene.bad.value ^ (1 << bit) for bit in range(64)):
@@ -102,32 +109,21 @@ def _all_were_seen(scene: _Scene) -> None:
         if region is None or region.kind != "direct-map":
             continue
         try:
-            slab_identity(prog, value, aliases=False)
+            slab = slab_identity(prog, value, aliases=False)
         except Unavailable as missing:
             if missing.reason is not Reason.NOT_APPLICABLE:
                 raise
+            continue
+        if slab.is_start and slab.allocated is None:
+            raise slab.absent["allocated"]
 
 
 def _is_held(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import held_now
-
     return seen(True, held_now(scene.crash, scene.bad))
-
-
-def _is_free(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import held_now, place_of
-    from crashkit.decode.slab import slab_identity
-    from crashkit.decode.slab_place import free_place_of
-
-    slab = slab_identity(scene.crash.prog, place_of(scene.bad), aliases=False)
-    free = free_place_of(scene.crash.prog, slab)
-    return seen(free is not None, held_now(scene.crash, scene.bad), note=slab.cache_name or "")
 
 
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Name the physical page to look up, where the dump tells it."""
-    from crashkit.crash.bad_pointer import bad_pointer
-
     bad = bad_pointer(crash)
     if META.advice is None or bad is None or bad.place is None or found[0].holds is not True:
         return ()

@@ -8,8 +8,7 @@ read from memory; who asked last does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from crashkit.recipe import Meta
 from crashkit.value import Origin, Reread, Value
 
 if TYPE_CHECKING:
+    from crashkit.crash.memory_user import MemoryUser
     from crashkit.decode.memory import MemoryUse
     from crashkit.decode.oom import OomRequest
 
@@ -45,19 +45,11 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class _User:
-    kind: str
-    name: str
-    pages: int
-    place: int
-    """Of what counts it."""
-    command: str
-
-
 def applies(crash: Crash) -> bool:
     """Whether the kernel says that memory ran out."""
-    return crash.oops is not None and crash.oops.kind == "oom"
+    if crash.target.format == "text" or crash.oops is None:
+        return False  # what the log counts is no value of the dump
+    return crash.oops.kind == "oom"
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:
@@ -88,102 +80,10 @@ class _Scene:
         return memory_use(self.crash.prog)
 
     @cached_property
-    def largest(self) -> _User | None:
-        # Of each kind only what the kind's own count allows is looked at.
-        unread: Unavailable | None = None
-        for kind, look in _LOOKS.items():
-            try:
-                for user in look(self):
-                    if 2 * user.pages > self.use.total_pages:
-                        return user
-            except Unavailable as missing:
-                unread = unread or missing
-        if unread is not None:
-            raise unread
-        return None
+    def largest(self) -> MemoryUser | None:
+        from crashkit.crash.memory_user import largest_user
 
-    def may_have(self, *keys: str) -> bool:
-        """Whether the counts of these together leave room for more than half.
-
-        :raises Unavailable: one was not read, so nobody knows
-        """
-        total = 0
-        for key in keys:
-            pages = self.use.pages(key)
-            if pages is None:
-                raise Unavailable(key, Reason.NOT_IN_DUMP, "its count was not read")
-            total += pages
-        return 2 * total > self.use.total_pages
-
-
-def _slabs(scene: _Scene) -> Iterator[_User]:
-    from crashkit.decode.memory_slabs import slab_use
-
-    if not scene.may_have("slab_unreclaimable", "slab_reclaimable"):
-        return
-    found = slab_use(scene.crash.prog, most=1)
-    for one in found.caches:
-        name = one.name or "?"
-        yield _User("slab cache", name, one.pages, one.cache, f"kmem -s {name}")
-    if found.unreadable:
-        raise Unavailable("slab caches", Reason.NOT_IN_DUMP, f"{found.unreadable} of them")
-
-
-def _processes(scene: _Scene) -> Iterator[_User]:
-    from crashkit.decode.memory_tasks import process_use
-
-    if not scene.may_have("anonymous", "page_cache", "shmem"):
-        return
-    found = process_use(scene.crash.prog, scene.crash.tasks(), most=1)
-    for one in found.processes:
-        # Shared pages are counted with their file system.
-        own = one.rss - one.shmem
-        yield _User("process", f"{one.comm} ({one.pid})", own, one.task, f"ps -G {one.pid}")
-    if found.unreadable:
-        raise Unavailable("processes", Reason.NOT_IN_DUMP, f"{found.unreadable} of them")
-
-
-def _file_systems(scene: _Scene) -> Iterator[_User]:
-    from crashkit.decode.memory_files import memory_file_systems
-
-    if not scene.may_have("shmem", "page_cache"):
-        return
-    found = memory_file_systems(scene.crash.prog)
-    for one in found:
-        yield _User("tmpfs", f"{one.kind} {one.name}", one.pages, one.super_block, "mount")
-    if not all(one.complete for one in found):
-        raise Unavailable("file systems", Reason.BUDGET, "not all inodes were looked at")
-
-
-def _vmalloc(scene: _Scene) -> Iterator[_User]:
-    from crashkit.decode.memory_vmalloc import vmalloc_callers
-
-    if scene.may_have("vmalloc"):
-        for one in vmalloc_callers(scene.crash.prog, most=1):
-            name = one.name or f"{one.caller:#x}"
-            yield _User("vmalloc", name, one.pages, _counters(scene), "kmem -v")
-
-
-def _uncounted(scene: _Scene) -> Iterator[_User]:
-    use = scene.use
-    for consumer in use.consumers:
-        if consumer.pages is None:
-            raise consumer.unavailable or Unavailable(consumer.name, Reason.NOT_IN_DUMP)
-    kind = "pages that nobody counts"
-    yield _User(kind, "the rest", use.unaccounted_pages, _counters(scene), "kmem -i")
-
-
-_LOOKS: dict[str, Callable[[_Scene], Iterator[_User]]] = {
-    "slab cache": _slabs,
-    "process": _processes,
-    "tmpfs": _file_systems,
-    "vmalloc": _vmalloc,
-    "uncounted": _uncounted,
-}
-
-
-def _counters(scene: _Scene) -> int:
-    return int(scene.crash.prog["vm_node_stat"].address_of_())
+        return largest_user(self.crash, self.use)
 
 
 def _is_system(scene: _Scene) -> Observation:
@@ -201,43 +101,50 @@ def _is_system(scene: _Scene) -> Observation:
             crashkit=f"Object(prog, 'struct oom_control *', {place:#x}).constraint",
         ),
     )
-    note = f"memory cgroup {request.memcg}" if request.memcg else request.constraint
+    note = f"memory cgroup {request.memcg}" if request.memcg else ""
     return seen(request.constraint == "none" and not request.memcg, value, note=note)
 
 
 def _has_half(scene: _Scene) -> Observation:
-    total = scene.use.total_pages
-    place = _counters(scene)
+    from crashkit.crash.memory_user import counters_place
+
+    use, user = scene.use, scene.largest
     everything = Value(
-        name=scene.use.total_origin,
-        value=total,
+        name=use.total_origin,
+        value=use.total_pages,
         origin=Origin.MEMORY,
-        address=place,
-        reread=Reread(crash="kmem -i", crashkit="crashkit.decode.memory.memory_use(prog)"),
+        address=counters_place(scene.crash),
+        reread=Reread(crash="kmem -i"),
     )
-    user = scene.largest
     if user is None:
-        most = next((one for one in scene.use.consumers if one.pages is not None), None)
-        note = f"most is {most.name}: {100 * (most.pages or 0) // total} %" if most else ""
-        return seen(False, everything, note=note)
+        most = next((one for one in use.consumers if one.pages is not None), None)
+        share = 100 * (most.pages or 0) // use.total_pages if most else 0
+        return seen(False, everything, note=f"most is {most.name}: {share} %" if most else "")
     held = Value(
-        name=f"pages of {user.kind} {user.name}",
+        name=f"pages: {user.name}",
         value=user.pages,
         origin=Origin.MEMORY,
         address=user.place,
         reread=Reread(crash=user.command),
     )
-    note = f"{user.name}: {100 * user.pages // total} % of {total} pages"
-    return seen(True, held, everything, note=note)
+    share = 100 * user.pages // use.total_pages
+    return seen(True, held, everything, note=f"{user.name}: {share} % of {use.total_pages} pages")
+
+
+def _found(crash: Crash, checks_: Sequence[Check]) -> MemoryUser | None:
+    return _Scene(crash).largest if checks_ and checks_[-1].holds else None
 
 
 def classes(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Say what kind of user it is."""
-    user = _Scene(crash).largest if found and found[-1].holds else None
+    user = _found(crash, found)
     return (user.kind,) if user is not None else ()
 
 
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Say how to find out more about such a user."""
-    user = _Scene(crash).largest if found and found[-1].holds else None
-    return (f"{user.name}: {_ADVICE[user.kind]}",) if user is not None else ()
+    user = _found(crash, found)
+    if user is None:
+        return ()
+    words = _ADVICE[user.kind]
+    return (words if user.name == user.kind else f"{user.name}: {words}",)

@@ -5,24 +5,30 @@ object would become its own successor: it is the first of the free list, and fre
 Without slub_debug no other double free is noticed.
 
 Recognised by: what the allocator had in its registers is the start of a slab object, a free
-list has it, and it holds a link as the allocator writes it. An object on a list alone proves
-nothing: a damaged list may lead to objects in use.
+list has it, and it holds a link as the allocator writes it.
+
+A damaged list may lead to an object in use. That holds no link; but on older kernels, 6.1
+among them, slab_free_freelist_hook() has just written one, which ends the list, before the
+check. Such a link says nothing, so only another one makes it "freed before". To lead a list
+to an object takes a write that fits the cache's secret.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from drgn import Object
 
 from crashkit.crash import Crash
+from crashkit.crash.bad_pointer import register_value, word_value
 from crashkit.crash.others import slab_was_reported
+from crashkit.crash.slab_values import on_free_list
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, excluding, necessary, seen
+from crashkit.memory import read_u64
 from crashkit.recipe import Meta
-from crashkit.value import Origin, Reread, Value
 
 if TYPE_CHECKING:
     from crashkit.decode.slab import SlabIdentity
@@ -32,12 +38,15 @@ META = Meta(
     id="slab-double-free",
     claim="the object that was freed is on a free list already",
     references=("mm/slub.c: set_freepointer(), CONFIG_SLAB_FREELIST_HARDENED",),
+    classes=("freed before", "on a free list"),
     told_apart_from=(
-        "a damaged free list that leads to an object in use: that holds no link",
+        "a free list that was led to an object in use: that holds no link older than this kfree()",
         "a fault inside the allocator: it stopped itself here",
     ),
     advice="look for the other kfree(): with slub_debug=U, crashkit and crash show who freed it",
 )
+
+_LAST = "the last of its list"
 
 # set_freepointer() is inlined into one of these, by version and configuration.
 _FREEING = frozenset(
@@ -61,7 +70,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     """Yield the checks in the order a person makes them."""
     scene = _Scene(crash)
     yield necessary("object", "a slab object was being freed", lambda: _is_object(scene))
-    yield necessary("free", "it is on a free list", lambda: _is_free(scene))
+    yield necessary("free", "it is on a free list", lambda: on_free_list(scene.slab, scene.free))
     yield necessary("link", "it holds a link as free objects do", lambda: _has_link(scene))
     yield excluding("slab-damage", "a damaged slab, reported", lambda: slab_was_reported(crash))
 
@@ -74,19 +83,25 @@ class _Scene:
 
     @cached_property
     def _object(self) -> tuple[SlabIdentity, str]:
-        # set_freepointer() compares the object with the list's first: two registers hold it.
-        from crashkit.decode.slab import slab_identity
-        from crashkit.memory import is_kernel_address
-
+        # set_freepointer() compares the object with the list's first, so that two registers
+        # hold it; its cache is in another.
         fault = self.crash.fault
         if fault is None or self.crash.fault_frame is None:
             raise Unavailable("the freed object", Reason.NOT_IN_DUMP, "no registers of the fault")
         names: dict[int, list[str]] = {}
         for register, held in fault.registers.items():
-            if is_kernel_address(held):
-                names.setdefault(held, []).append(register)
-        found = []
-        for address in (address for address, held_by in names.items() if len(held_by) > 1):
+            names.setdefault(held, []).append(register)
+        twice = (held for held, held_by in names.items() if len(held_by) > 1)
+        found = [slab for slab in self._starts(twice) if slab.cache in names]
+        if len(found) != 1:
+            detail = f"{len(found)} objects are in two registers, their caches in others"
+            raise Unavailable("the freed object", Reason.AMBIGUOUS, detail)
+        return found[0], names[found[0].object_start][0]
+
+    def _starts(self, addresses: Iterable[int]) -> Iterator[SlabIdentity]:
+        from crashkit.decode.slab import slab_identity
+
+        for address in addresses:
             try:
                 slab = slab_identity(self.crash.prog, address, aliases=False)
             except Unavailable as missing:
@@ -94,11 +109,7 @@ class _Scene:
                     raise
                 continue
             if slab.is_start:
-                found.append((slab, names[address][0]))
-        if len(found) != 1:
-            detail = f"{len(found)} objects are in two registers"
-            raise Unavailable("the freed object", Reason.AMBIGUOUS, detail)
-        return found[0]
+                yield slab
 
     @property
     def slab(self) -> SlabIdentity:
@@ -119,34 +130,13 @@ class _Scene:
 
 
 def _is_object(scene: _Scene) -> Observation:
-    start, register = scene.slab.object_start, scene.register
-    held = Value(
-        name=register.upper(),
-        value=start,
-        origin=Origin.REGISTER,
-        identity=scene.slab.cache_name,
-        reread=Reread(crash="bt", crashkit=f"crash.fault.registers[{register!r}]"),
-    )
-    return seen(True, held, note=f"{scene.slab.object_size} bytes of {scene.slab.cache_name}")
-
-
-def _is_free(scene: _Scene) -> Observation:
-    start = scene.slab.object_start
-    value = Value(
-        name="on a free list",
-        value=int(scene.free is not None),
-        origin=Origin.MEMORY,
-        address=start,
-        identity=scene.slab.cache_name,
-        reread=Reread(crash=f"kmem -S {start:016x}", crashkit=f"slab_object_info(prog, {start:#x})"),
-    )
-    return seen(scene.free is not None, value, note=scene.free.words if scene.free else "")
+    slab, register = scene.slab, scene.register
+    held = register_value(register.upper(), register, slab.object_start)
+    return seen(True, held, note=f"{slab.object_size} bytes of {slab.cache_name}")
 
 
 def _has_link(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import word_value
     from crashkit.decode.slab_hidden import hidden_pointer
-    from crashkit.memory import read_u64
 
     prog, start = scene.crash.prog, scene.slab.object_start
     place = start + int(scene.cache().offset)
@@ -154,7 +144,7 @@ def _has_link(scene: _Scene) -> Observation:
     stored = word_value("free pointer as stored", place, held)
     link = hidden_pointer(prog, held, place)
     if link is not None:
-        note = f"the next is {link.next_free:016x}" if link.next_free else "the last of its list"
+        note = f"the next is {link.next_free:016x}" if link.next_free else _LAST
         return seen(True, stored, note=note)
     if not held and _wipes(scene):
         raise Unavailable("the link", Reason.AMBIGUOUS, "init_on_free may have cleared it")
@@ -166,10 +156,24 @@ def _wipes(scene: _Scene) -> bool:
     return bool(scene.crash.prog["init_on_free"].key.enabled.counter)
 
 
+def classes(_crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
+    """Say whether its link is older than this release of it."""
+    link = next((check for check in found if check.id == "link" and check.holds), None)
+    if link is None:
+        return ()
+    return ("on a free list",) if link.note == _LAST else ("freed before",)
+
+
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Say who allocated and freed it, where slub_debug kept that."""
     from crashkit.fault.diagnosis_slab import track_words
 
-    if any(check.holds is not True for check in found[:3]):
+    said = classes(crash, found)
+    if META.advice is None or not said or any(check.holds is not True for check in found[:3]):
         return ()
-    return track_words(crash.prog, _Scene(crash).slab)
+    who = track_words(crash.prog, _Scene(crash).slab) or (META.advice,)
+    return (
+        who
+        if said[0] == "freed before"
+        else (*who, "if there is none, the list itself was written to")
+    )

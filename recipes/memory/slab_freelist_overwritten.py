@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from drgn import Object
 
 from crashkit.crash import Crash
+from crashkit.crash.bad_pointer import leads_nowhere
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
@@ -36,15 +37,19 @@ META = Meta(
     advice="boot with slub_debug=FZPU: the write is then found where the object is used next",
 )
 
-_KINDS = frozenset({"ascii", "freed-object", "non-canonical", "other", "user-pointer"})
-
 
 def applies(crash: Crash) -> bool:
     """Whether the fault is at an address that no pointer of the kernel has."""
     fault = crash.fault
     if fault is None or fault.address is None or fault.access == "exec":
         return False
-    return fault.diagnosis.kind in _KINDS
+    if crash.target.format == "text" and not _is_allocator(crash.faulting_function):
+        return False  # the list itself is not to be seen
+    return leads_nowhere(fault) and fault.diagnosis.kind != "user-pointer"
+
+
+def _is_allocator(function: str | None) -> bool:
+    return (function or "").lstrip("_").startswith(("kmem_cache_", "kmalloc", "slab_alloc"))
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:
@@ -104,7 +109,7 @@ def _head_place(scene: _Scene, lost: LostList) -> int:
     place = per_cpu_ptr(cache.cpu_slab, lost.cpu).freelist.address_
     if place is None:
         raise Unavailable("free list of a CPU", Reason.NOT_IN_DUMP)
-    return place
+    return int(place)
 
 
 def _written(scene: _Scene) -> Observation:

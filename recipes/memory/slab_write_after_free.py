@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
+from crashkit.crash.slab_values import bytes_value
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen
-from crashkit.memory import read_bytes
 from crashkit.recipe import Meta
-from crashkit.value import Origin, Reread, Value
+from crashkit.value import Value
 
 if TYPE_CHECKING:
     from crashkit.decode.slab_report import Area, Difference, SlabReport
@@ -39,7 +39,9 @@ _FREE, _USED = 0xBB, 0xCC
 
 def applies(crash: Crash) -> bool:
     """Whether slub_debug found a slab object damaged."""
-    return crash.oops is not None and crash.oops.kind == "slab-corruption"
+    if crash.target.format == "text" or crash.oops is None:
+        return False  # the words alone are the kernel's own finding
+    return crash.oops.kind == "slab-corruption"
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:
@@ -78,15 +80,7 @@ class _Scene:
         return next(iter(self.area("poison").differences), None)
 
     def bytes_at(self, name: str, place: int, size: int) -> Value:
-        held = read_bytes(self.crash.prog, place, size, name)
-        return Value(
-            name=name,
-            value=held.hex(),
-            origin=Origin.MEMORY,
-            address=place,
-            identity=self.report.cache_name,
-            reread=Reread(crash=f"rd -8 {place:016x} {size}", crashkit=f"prog.read({place:#x}, {size})"),
-        )
+        return bytes_value(self.crash.prog, name, place, size, self.report.cache_name)
 
 
 def _is_free(scene: _Scene) -> Observation:

@@ -13,14 +13,17 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
+from crashkit.crash.bad_pointer import (
+    BadPointer,
+    bad_pointer,
+    found_bad_pointer,
+    held_now,
+    read_from_free_object,
+)
 from crashkit.finding import Check, CheckSpec, Observation, excluding, necessary, seen
 from crashkit.recipe import Meta
-
-if TYPE_CHECKING:
-    from crashkit.crash.bad_pointer import BadPointer
 
 META = Meta(
     id="unchecked-error-pointer",
@@ -42,8 +45,6 @@ _KERNELS_OWN = {  # include/linux/errno.h
 
 def applies(crash: Crash) -> bool:
     """Whether the pointer was in the last page, or became so by a subtraction."""
-    from crashkit.crash.bad_pointer import bad_pointer
-
     if crash.fault is None or crash.fault.diagnosis.kind not in ("err-ptr", "container-of-null"):
         return False
     return bad_pointer(crash) is not None
@@ -54,7 +55,11 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     scene = _Scene(crash)
     yield necessary("error", "the pointer is an error number", lambda: _is_error(scene))
     yield necessary("held", "memory holds it where it was read", lambda: _is_held(scene))
-    yield excluding("free", "it was read from a free slab object", lambda: _is_free(scene))
+    yield excluding(
+        "free",
+        "it was read from a free slab object",
+        lambda: read_from_free_object(crash, scene.bad),
+    )
 
 
 class _Scene:
@@ -65,8 +70,6 @@ class _Scene:
 
     @cached_property
     def bad(self) -> BadPointer:
-        from crashkit.crash.bad_pointer import found_bad_pointer
-
         return found_bad_pointer(self.crash)
 
 
@@ -84,25 +87,11 @@ def _is_error(scene: _Scene) -> Observation:
 
 
 def _is_held(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import held_now
-
     return seen(True, held_now(scene.crash, scene.bad))
-
-
-def _is_free(scene: _Scene) -> Observation:
-    from crashkit.crash.bad_pointer import held_now, place_of
-    from crashkit.decode.slab import slab_identity
-    from crashkit.decode.slab_place import free_place_of
-
-    slab = slab_identity(scene.crash.prog, place_of(scene.bad), aliases=False)
-    free = free_place_of(scene.crash.prog, slab)
-    return seen(free is not None, held_now(scene.crash, scene.bad), note=slab.cache_name or "")
 
 
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Name the error and what holds it."""
-    from crashkit.crash.bad_pointer import bad_pointer
-
     bad = bad_pointer(crash)
     if META.advice is None or bad is None or found[0].holds is not True:
         return ()

@@ -120,7 +120,10 @@ class _Scene:
 
     def __init__(self, crash: Crash) -> None:
         self.crash = crash
-        self.prog: Program = crash.prog
+
+    @property
+    def prog(self) -> Program:
+        return self.crash.prog
 
     @property
     def registers(self) -> Mapping[str, int]:

@@ -98,8 +98,15 @@ def applies(crash: Crash) -> bool:
     fault = crash.fault
     if fault is None or _plain(crash.faulting_function) not in _FREEING:
         return False
-    releasing = any(_plain(frame.function) in _RELEASING for frame in crash.outer_frames)
+    releasing = any(_plain(name) in _RELEASING for name in _on_stack(crash))
     return releasing and (fault.instruction or "").startswith("ud2")
+
+
+def _on_stack(crash: Crash) -> list[str | None]:
+    # Of text alone: what the kernel printed as certain.
+    if crash.target.format == "text" and crash.oops is not None:
+        return [entry.function for entry in crash.oops.trace if entry.reliable]
+    return [frame.function for frame in crash.outer_frames]
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:

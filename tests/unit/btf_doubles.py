@@ -14,6 +14,7 @@ class BtfWriter:
         self.base = base
         self.strings = bytearray(b"\0") if base is None else bytearray()
         self.records: list[bytes] = []
+        self.offsets: dict[str, int] = {}
 
     @property
     def next_id(self) -> int:
@@ -22,10 +23,11 @@ class BtfWriter:
     def string(self, text: str) -> int:
         if not text:
             return 0
-        start = self.base.string_end if self.base else 0
-        offset = start + len(self.strings)
-        self.strings += text.encode() + b"\0"
-        return offset
+        if text not in self.offsets:  # once each, as pahole writes them
+            start = self.base.string_end if self.base else 0
+            self.offsets[text] = start + len(self.strings)
+            self.strings += text.encode() + b"\0"
+        return self.offsets[text]
 
     def add(
         self, kind: Kind, name: str, size_or_type: int, *words: int, vlen: int = 0, flag: int = 0

@@ -14,6 +14,7 @@ from crashkit.recipe import (
     find_source,
     load,
     load_recipes,
+    loading,
     own_directory,
     read_source,
     read_sources,
@@ -247,6 +248,14 @@ def test_own_recipes_load() -> None:
     recipes = load_recipes()
     assert recipes.errors == ()
     assert recipes.find("nf-conntrack-clash-stale-ct") is not None
+
+
+def test_own_recipes_need_no_parsing() -> None:
+    # To parse one takes longer than to run it.
+    directory = own_directory()
+    assert directory is not None
+    for path in directory.rglob("*.py"):
+        assert loading._known_good(path, path.name) is not None, path.name
 
 
 @pytest.mark.parametrize(

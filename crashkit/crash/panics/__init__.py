@@ -23,6 +23,10 @@ Read = Callable[["Crash"], object]
 """
 
 
+CACHE_KEY = "crashkit.panic_sections"
+"""Where ``Program.cache`` keeps the sections that were read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """One section of ``panic.facts``."""
@@ -53,7 +57,7 @@ SECTIONS: tuple[Section, ...] = (
     _section("spin", "spin", "hard-lockup", "hung-task", "nmi", "panic-other", "rcu-stall",
              "soft-lockup", "spinlock-deadlock", "sysrq"),
     _section("stall", "stall", "hard-lockup", "rcu-stall", "soft-lockup"),
-    _section("waits", "waits"),
+    _section("waits", "waits_gate"),
     _section("stands_out", "stands_out"),
     _section("outsiders", "outsiders"),
     _section("setting", "setting"),
@@ -120,7 +124,7 @@ def read_section(crash: Crash, key: str) -> object:
 
 def _read_once(crash: Crash, section: Section) -> object:
     # Recipes look at what the report shows, and some sections take half a second.
-    kept: dict[str, object] = crash.prog.cache.setdefault("crashkit.panic_sections", {})
+    kept: dict[str, object] = crash.prog.cache.setdefault(CACHE_KEY, {})
     if section.key not in kept:
         try:
             kept[section.key] = section.read(crash)

@@ -10,20 +10,23 @@ from drgn import Object
 from drgn.helpers.linux.list import hlist_for_each_entry
 
 from crashkit.crash.others import out_of_tree_modules
+from crashkit.crash.panics.evidence import find_section
 from crashkit.decode.fields import naming
 from crashkit.decode.hooks import hook_functions
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded, read_bytes
-from crashkit.symbols import module_at, symbol_at
+from crashkit.symbols import SymbolAt, module_at, symbol_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crashkit.crash.core import Crash
+    from crashkit.crash.panics.places import Place
 
 _MOST_PROBES = 4096
 _MOST_TRACERS = 256
 _WORD = 8
+_HANGS = ("hung-task", "soft-lockup", "hard-lockup", "rcu-stall", "spinlock-deadlock")
 _HOOK_CALLERS = ("nf_hook_slow", "nf_hook_slow_list", "nf_iterate", "nf_reinject")
 
 
@@ -42,13 +45,16 @@ class Outsider:
     tracers: tuple[str, ...] | None
     """Its handlers among the function tracer's; which functions they trace is not read."""
     hooks: tuple[str, ...] | None
-    """Its netfilter hooks in the initial namespace, where the crashed stack runs hooks."""
+    """Its netfilter hooks in the initial namespace, where the crashed stack runs hooks; None
+    for a module whose functions are on the stack, which says more."""
+    involved: tuple[str, ...] | None = ()
+    """Its functions where tasks or CPUs of a hang were, or that made the call which faulted."""
     absent: Mapping[str, Reason] = field(default_factory=dict)
 
     @property
     def on_path(self) -> bool:
-        """Whether its code is on the stack or hangs at a function of it."""
-        return bool(self.frames or self.probes or self.hooks)
+        """Whether its code is on the stack, hangs at a function of it, or is part of a hang."""
+        return bool(self.frames or self.probes or self.hooks or self.involved)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,7 @@ def read(crash: Crash) -> Outsiders | None:
         "probes": _probes,
         "tracers": _tracers,
         "hooks": _hooks,
+        "involved": _involved,
     }
     found: dict[str, list[tuple[str, str]] | None] = {}
     for key, source in sources.items():
@@ -102,6 +109,8 @@ def _outsider(
         return None if pairs is None else tuple(what for module, what in pairs if module == name)
 
     functions = [f.function for f in crash.outer_frames if f.module == name and f.function]
+    if functions:
+        absent = {**absent, "hooks": Reason.NOT_APPLICABLE}
     return Outsider(
         module=name,
         frames=tuple(dict.fromkeys(functions)),
@@ -109,6 +118,7 @@ def _outsider(
         probes=of("probes"),
         tracers=of("tracers"),
         hooks=of("hooks"),
+        involved=of("involved"),
         absent=absent,
     )
 
@@ -181,7 +191,10 @@ def _tracers(crash: Crash) -> Iterator[tuple[str, str]]:
 
 
 def _hooks(crash: Crash) -> Iterator[tuple[str, str]]:
-    if not any(crash.has_frame(caller) for caller in _HOOK_CALLERS):
+    on_stack = {frame.module for frame in crash.outer_frames}
+    if not any(crash.has_frame(caller) for caller in _HOOK_CALLERS) or on_stack.issuperset(
+        out_of_tree_modules(crash.prog)
+    ):
         return
     with naming("netfilter hooks"):
         net = crash.prog["init_net"].address_of_()
@@ -189,3 +202,49 @@ def _hooks(crash: Crash) -> Iterator[tuple[str, str]]:
         if hook.module is not None and hook.out_of_tree:
             where = f"{hook.family} {hook.hook_name}"
             yield hook.module, f"{hook.symbol or f'{hook.function:016x}'} ({where})"
+
+
+def _involved(crash: Crash) -> Iterator[tuple[str, str]]:
+    # The stack that panicked is often a watchdog's: what it is about is elsewhere.
+    kind = None if crash.oops is None else crash.oops.kind
+    places = [] if kind not in _HANGS else [*_waiting(crash), *_on_cpus(crash)]
+    found = [(one.module, one.function) for one in places if one is not None]
+    caller = _caller(crash)
+    if caller is not None:
+        found.append((caller.module, caller.name))
+    yield from dict.fromkeys((module, name) for module, name in found if module and name)
+
+
+def _waiting(crash: Crash) -> Iterator[Place | None]:
+    from crashkit.crash.panics.waits import Waits
+
+    waits = find_section(crash, "waits", Waits)
+    for line in () if waits is None else waits.tasks:
+        yield line.place
+
+
+def _on_cpus(crash: Crash) -> Iterator[Place | None]:
+    from crashkit.crash.panics.spin import Spins
+    from crashkit.crash.panics.stall import Stall
+
+    spins = find_section(crash, "spin", Spins)
+    for lock in () if spins is None else spins.locks:
+        yield from (holder.place for holder in lock.holders)
+        yield from (spinner.place for spinner in lock.spinners)
+    if crash.oops is None or crash.oops.kind == "hung-task":
+        return
+    stall = find_section(crash, "stall", Stall)
+    for cpu in () if stall is None else stall.cpus:
+        yield cpu.line.place
+
+
+def _caller(crash: Crash) -> SymbolAt | None:
+    # A wild jump has left no frame where its own stack could not be walked.
+    if crash.fault is None or crash.fault.access != "exec":
+        return None
+    from crashkit.crash.panics.exec import Exec
+
+    made = find_section(crash, "exec", Exec)
+    if made is None or made.return_address is None:
+        return None
+    return symbol_at(crash.prog, made.return_address - 1)
