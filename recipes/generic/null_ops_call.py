@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
-from crashkit.crash.panics.evidence import fact, holds, section_of, word_value
+from crashkit.crash.panics.evidence import fact, holds, jumped_wild, section_of, word_value
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
@@ -39,7 +39,7 @@ META = Meta(
 
 def applies(crash: Crash) -> bool:
     """Whether the CPU was sent to where no code is."""
-    return crash.fault is not None and crash.fault.access == "exec"
+    return jumped_wild(crash)
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:

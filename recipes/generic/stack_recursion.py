@@ -15,7 +15,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
-from crashkit.crash.panics.evidence import fact, holds, return_value, section_of, word_value
+from crashkit.crash.panics.evidence import (
+    fact,
+    holds,
+    kind_of,
+    return_value,
+    section_of,
+    word_value,
+)
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
@@ -42,7 +49,7 @@ _BESIDE = ("the task's stack", "its guard page")
 
 def applies(crash: Crash) -> bool:
     """Whether the kernel complained about a stack."""
-    return crash.oops is not None and crash.oops.kind in _KINDS
+    return kind_of(crash) in _KINDS
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:

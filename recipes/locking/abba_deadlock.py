@@ -20,6 +20,7 @@ from crashkit.crash.panics.evidence import (
     fact,
     find_section,
     holds,
+    kind_of,
     owner_value,
     place_words,
     state_value,
@@ -52,7 +53,7 @@ _OTHERS = ("sysrq", "nmi", "soft-lockup", "hard-lockup", "rcu-stall")
 
 def applies(crash: Crash) -> bool:
     """Whether khungtaskd ended it, or tasks are blocked in a circle."""
-    kind = None if crash.oops is None else crash.oops.kind
+    kind = kind_of(crash)
     if kind == "hung-task":
         return True
     found = _waits(crash) if kind in _OTHERS else None

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
-from crashkit.crash.panics.evidence import fact, holds, place_words, section_of, word_value
+from crashkit.crash.panics.evidence import fact, holds, kind_of, place_words, section_of, word_value
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import (
     Check,
@@ -52,7 +52,7 @@ _FEW = 10
 
 def applies(crash: Crash) -> bool:
     """Whether a watchdog or RCU ended it."""
-    return crash.oops is not None and crash.oops.kind in _KINDS
+    return kind_of(crash) in _KINDS
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:

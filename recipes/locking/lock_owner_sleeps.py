@@ -19,6 +19,7 @@ from crashkit.crash.panics.evidence import (
     fact,
     find_section,
     holds,
+    kind_of,
     owner_value,
     place_words,
     state_value,
@@ -50,7 +51,7 @@ _OTHERS = ("sysrq", "nmi")
 
 def applies(crash: Crash) -> bool:
     """Whether khungtaskd ended it, or blocked tasks wait for an owner."""
-    kind = None if crash.oops is None else crash.oops.kind
+    kind = kind_of(crash)
     if kind == "hung-task":
         return True
     found = _waits(crash) if kind in _OTHERS else None

@@ -16,7 +16,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
-from crashkit.crash.panics.evidence import fact, holds, place_words, return_value, section_of
+from crashkit.crash.panics.evidence import (
+    fact,
+    holds,
+    kind_of,
+    place_words,
+    return_value,
+    section_of,
+)
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
@@ -44,7 +51,7 @@ _OWN = 2
 
 def applies(crash: Crash) -> bool:
     """Whether the kernel said that somebody slept in atomic context."""
-    return crash.oops is not None and crash.oops.kind == "scheduling-while-atomic"
+    return kind_of(crash) == "scheduling-while-atomic"
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
-from crashkit.crash.panics.evidence import fact, find_section, holds, place_words
+from crashkit.crash.panics.evidence import fact, find_section, holds, kind_of, place_words
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen
 from crashkit.recipe import Meta
@@ -41,7 +41,7 @@ _OTHERS = ("nmi", "sysrq", "hung-task", "panic-other")
 
 def applies(crash: Crash) -> bool:
     """Whether a CPU stalled, or one spins for a lock."""
-    kind = None if crash.oops is None else crash.oops.kind
+    kind = kind_of(crash)
     return kind in _STALLS or (kind in _OTHERS and _spins(crash) is not None)
 
 

@@ -9,8 +9,7 @@ list has it, and it holds a link as the allocator writes it.
 
 A damaged list may lead to an object in use. That holds no link; but on older kernels, 6.1
 among them, slab_free_freelist_hook() has just written one, which ends the list, before the
-check. Such a link says nothing, so only another one makes it "freed before". To lead a list
-to an object takes a write that fits the cache's secret.
+check. Such a link decides nothing: the verdict is then inconclusive.
 """
 
 from __future__ import annotations
@@ -36,17 +35,14 @@ if TYPE_CHECKING:
 
 META = Meta(
     id="slab-double-free",
-    claim="the object that was freed is on a free list already",
+    claim="the object that was freed was free already",
     references=("mm/slub.c: set_freepointer(), CONFIG_SLAB_FREELIST_HARDENED",),
-    classes=("freed before", "on a free list"),
     told_apart_from=(
         "a free list that was led to an object in use: that holds no link older than this kfree()",
         "a fault inside the allocator: it stopped itself here",
     ),
     advice="look for the other kfree(): with slub_debug=U, crashkit and crash show who freed it",
 )
-
-_LAST = "the last of its list"
 
 # set_freepointer() is inlined into one of these, by version and configuration.
 _FREEING = frozenset(
@@ -144,8 +140,9 @@ def _has_link(scene: _Scene) -> Observation:
     stored = word_value("free pointer as stored", place, held)
     link = hidden_pointer(prog, held, place)
     if link is not None:
-        note = f"the next is {link.next_free:016x}" if link.next_free else _LAST
-        return seen(True, stored, note=note)
+        if not link.next_free:
+            raise Unavailable("the link", Reason.AMBIGUOUS, "this kfree() may have written it")
+        return seen(True, stored, note=f"the next is {link.next_free:016x}")
     if not held and _wipes(scene):
         raise Unavailable("the link", Reason.AMBIGUOUS, "init_on_free may have cleared it")
     return seen(False, stored, note="the allocator did not write it")
@@ -156,24 +153,12 @@ def _wipes(scene: _Scene) -> bool:
     return bool(scene.crash.prog["init_on_free"].key.enabled.counter)
 
 
-def classes(_crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
-    """Say whether its link is older than this release of it."""
-    link = next((check for check in found if check.id == "link" and check.holds), None)
-    if link is None:
-        return ()
-    return ("on a free list",) if link.note == _LAST else ("freed before",)
-
-
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
     """Say who allocated and freed it, where slub_debug kept that."""
     from crashkit.fault.diagnosis_slab import track_words
 
-    said = classes(crash, found)
-    if META.advice is None or not said or any(check.holds is not True for check in found[:3]):
+    if META.advice is None or any(check.holds is False for check in found[:3]):
         return ()
     who = track_words(crash.prog, _Scene(crash).slab) or (META.advice,)
-    return (
-        who
-        if said[0] == "freed before"
-        else (*who, "if there is none, the list itself was written to")
-    )
+    proved = all(check.holds for check in found[:3])
+    return who if proved else (*who, "if there is none, the list itself was written to")

@@ -466,3 +466,24 @@ def overflow(
 def test_a_stack_that_ran_out(crash: Facts, verdict: Verdict) -> None:
     found = run("stack-recursion", crash)
     assert found.verdict is verdict, outcome(found)
+
+
+@pytest.mark.parametrize(
+    "crash",
+    [
+        stalled(0x46, 0),
+        slept(1, "__schedule_bug"),
+        overflow(LOW - 24),
+        called(jump(0)),
+        two_mutexes().crash(),
+    ],
+)
+def test_text_alone_is_not_looked_at(crash: Facts) -> None:
+    crash.target = replace(crash.target, format="text")
+    places = ("locking/", "generic/")
+    mine = [r.meta.id for r in load_recipes().recipes if r.source.name.startswith(places)]
+    assert "abba-deadlock" in mine
+    for recipe_id in mine:
+        recipe = load_recipes().find(recipe_id)
+        assert recipe is not None
+        assert not recipe.applies(as_crash(crash)), recipe_id

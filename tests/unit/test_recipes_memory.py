@@ -230,11 +230,12 @@ def test_an_object_freed_while_free(slabs: Allocator) -> None:
     slabs.free, slabs.is_link, slabs.next_free = ON_CPU, True, OTHER
     found = run("slab-double-free", freed_twice())
     assert found is not None
-    assert (found.verdict, found.classes) == (Verdict.CONFIRMED, ("freed before",))
+    assert found.verdict is Verdict.CONFIRMED
     slabs.next_free = 0  # that link may be of this very kfree()
     found = run("slab-double-free", freed_twice())
     assert found is not None
-    assert found.classes == ("on a free list",)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "the list itself was written to" in str(found.advice)
 
 
 def test_a_list_that_leads_to_an_object_in_use_proves_nothing(slabs: Allocator) -> None:
