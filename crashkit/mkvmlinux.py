@@ -82,7 +82,7 @@ def make(crash: Crash, file: BinaryIO) -> Made:
     lowest = addresses.get("_text", 0)
     shift = _shift(crash, lowest, limits)
     image = read_image(crash.prog, addresses, shift)
-    symbols = _symbols(every, lowest, shift)
+    symbols = _symbols(every, lowest, shift, image.code)
     debug, counts = _debug_sections(crash.prog, types, symbols, image)
     sections = [
         *image.sections,
@@ -115,18 +115,19 @@ def _shift(crash: Crash, lowest: int, limits: list[str]) -> int:
         return 0
 
 
-def _symbols(every: Sequence[Symbol], lowest: int, shift: int) -> list[elf.ElfSymbol]:
-    # Per-CPU symbols that count from 0 were not moved.
-    return [
-        elf.ElfSymbol(
-            symbol.name,
-            symbol.address - shift if symbol.address >= lowest else symbol.address,
-            symbol.size,
-            _BINDINGS.get(symbol.binding, elf.LOCAL),
-            _KINDS.get(symbol.kind, elf.NOTYPE),
-        )
-        for symbol in every
-    ]
+def _symbols(
+    every: Sequence[Symbol], lowest: int, shift: int, code: Sequence[tuple[int, int]]
+) -> list[elf.ElfSymbol]:
+    # Per-CPU symbols that count from 0 were not moved. kallsyms of Linux 7 has data as "T".
+    symbols = []
+    for symbol in every:
+        address = symbol.address - shift if symbol.address >= lowest else symbol.address
+        kind = _KINDS.get(symbol.kind, elf.NOTYPE)
+        if kind == elf.FUNC and not any(start <= address <= end for start, end in code):
+            kind = elf.OBJECT
+        binding = _BINDINGS.get(symbol.binding, elf.LOCAL)
+        symbols.append(elf.ElfSymbol(symbol.name, address, symbol.size, binding, kind))
+    return symbols
 
 
 def _debug_sections(

@@ -22,6 +22,7 @@ from crashkit.value import Certainty
 
 _U64 = (1 << 64) - 1
 _MOST_INDEX = 1 << 32
+_MOST_DISTANCE = 1 << 20
 _LAST_PAGE = _U64 - 4096
 
 
@@ -156,7 +157,7 @@ def _root(here: Here, term: Term) -> Term:
         elif isinstance(term, Element):
             base = here.value(term.base)
             sound = base is not None and is_kernel_address(base) and base < _LAST_PAGE
-            term = term.index if sound else term.base
+            term = term.index if sound or _is_distance(term, base) else term.base
         elif isinstance(term, OneOf):
             ways = {split(way)[0] for way in term.alternatives}
             if len(ways) > 1 or (term.alternatives[0],) == tuple(ways):
@@ -164,6 +165,11 @@ def _root(here: Here, term: Term) -> Term:
             term = ways.pop()
         else:
             return term
+
+
+def _is_distance(term: Element, base: int | None) -> bool:
+    # A sum does not say which of the two is the pointer: a small number is none.
+    return term.scale == 1 and base is not None and 0 < base < _MOST_DISTANCE
 
 
 def narrowed(here: Here, term: Term) -> Term:

@@ -23,6 +23,8 @@ _PERCPU = ".data..percpu"
 
 # The symbol that begins a section, its name, its flags, and whether it has contents (None: if
 # init memory was not freed yet). What was freed has none: the memory now holds something else.
+# The ORC tables are in .data and have no sections: drgn 0.3 then takes those in memory. With
+# sections of its own for them it failed on Linux 7.3 ("unknown ORC BP base register").
 _MARKS = (
     ("_text", ".text", EXEC, True),
     ("_etext", ".text.unused", EXEC, False),
@@ -33,9 +35,6 @@ _MARKS = (
     ("__stop_BTF", ".rodata.2", 0, True),
     ("__end_rodata", ".rodata.unused", 0, False),
     ("_sdata", ".data", WRITE, True),
-    ("__start_orc_unwind_ip", ".orc_unwind_ip", 0, True),
-    ("__start_orc_unwind", ".orc_unwind", 0, True),
-    ("__stop_orc_unwind", ".data.1", WRITE, True),
     ("__init_begin", ".init.data.1", WRITE, None),
     ("__per_cpu_start", _PERCPU, WRITE, None),
     ("__per_cpu_end", ".init.data.2", WRITE, None),

@@ -153,3 +153,14 @@ ud2
         "83 fe 05 74 01 c3 80 3d 00 10 00 00 00 75 09 c6 05 f7 0f 00 00 01 0f 0b c3"
     ),
 )
+
+POINTER_AND_OFFSET = Snippet(
+    source="""\
+mov 0x8(%rdi),%rax
+mov (%rdi),%rcx
+add %rax,%rcx
+mov (%rcx),%rdx
+ret
+""",
+    code=bytes.fromhex("48 8b 47 08 48 8b 0f 48 01 c1 48 8b 11 c3"),
+)

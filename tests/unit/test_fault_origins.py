@@ -244,3 +244,24 @@ def test_a_copy_that_stopped_half_way(kernel: Kernel) -> None:
 )
 def test_operands_have_the_parentheses_they_need(text: str, written: str) -> None:
     assert operand(text) == written
+
+
+@pytest.mark.parametrize("distance", [0x20, 0xFF8])
+def test_of_a_pointer_and_an_offset_from_memory_the_pointer_is_bad(
+    kernel: Kernel, distance: int
+) -> None:
+    kernel.put(OBJECT, distance.to_bytes(8, "little"))
+    kernel.put(OBJECT + 8, BAD.to_bytes(8, "little"))
+    fault = fault_of(
+        kernel,
+        code.POINTER_AND_OFFSET,
+        "mov (%rcx),%rdx",
+        None,
+        VOLUME,
+        rdi=OBJECT,
+        rax=BAD,
+        rcx=BAD + distance,
+    )
+    assert fault.null_or_bad == "v->head"
+    assert fault.diagnosis.kind == "list-poison"
+    assert fault.chain[-1].value == BAD

@@ -44,6 +44,18 @@ def section_of(crash: Crash, key: str, kind: type[T]) -> T:
     return found
 
 
+def kind_of(crash: Crash) -> str | None:
+    """Give the kind of panic of a dump; None for text, which has no lock and no stack."""
+    return None if crash.oops is None or crash.target.format == "text" else crash.oops.kind
+
+
+def jumped_wild(crash: Crash) -> bool:
+    """Whether the CPU of a dump was sent to where no code is."""
+    if crash.target.format == "text":
+        return False
+    return crash.fault is not None and crash.fault.access == "exec"
+
+
 def holds(checks: Iterable[Check], id_: str) -> bool:
     """Whether a check was evaluated and is true."""
     return any(check.id == id_ and check.holds is True for check in checks)
