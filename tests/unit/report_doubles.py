@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, cast
 
-from drgn import Architecture, Platform, Program
+from drgn import Architecture, Object, Platform, Program
 
 from crashkit.arguments import Argument, MissingArgument
 from crashkit.crash import (
@@ -110,7 +110,7 @@ class FakeCrash:
     def outer_frames(self) -> tuple[Frame, ...]:
         return self.frames
 
-    def tasks(self) -> NoReturn:
+    def tasks(self) -> tuple[Object, ...]:
         unavailable("the tasks")
 
     def arguments(self, frame: Frame) -> tuple[tuple[Argument, ...], tuple[MissingArgument, ...]]:

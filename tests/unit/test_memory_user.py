@@ -79,7 +79,7 @@ def users(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 class TaskCrash(MemoryCrash):
     """One whose tasks can be listed."""
 
-    def tasks(self) -> tuple[()]:  # type: ignore[override]
+    def tasks(self) -> tuple[()]:
         return ()
 
 
