@@ -104,6 +104,10 @@ def _null(bad: BadValue) -> Diagnosis | None:
     return None
 
 
+_LINKS = (0, _WORD)
+"""Where the first and the second word of a node at NULL are: next, prev; pprev."""
+
+
 def _error(bad: BadValue) -> Diagnosis | None:
     number = _U64 - bad.value
     if not 0 < number <= MAX_ERRNO:
@@ -115,10 +119,15 @@ def _error(bad: BadValue) -> Diagnosis | None:
             statement=f"{bad.name} was -{number:#x}: NULL taken as a member {number} bytes into "
             "its container",
         )
-    return Diagnosis(
-        kind="err-ptr",
-        statement=f"{bad.name} was the error -{number}" + (f" ({name})" if name else ""),
-    )
+    error = f"the error -{number}" + (f" ({name})" if name else "")
+    if bad.faulted_at in _LINKS and number % _WORD == 0:
+        # A list's entry whose node is read again: an error's member lies there by chance only.
+        return Diagnosis(
+            kind="container-of-null",
+            statement=f"{bad.name} was -{number:#x}: NULL taken as a member {number} bytes into "
+            f"its container (or {error})",
+        )
+    return Diagnosis(kind="err-ptr", statement=f"{bad.name} was {error}")
 
 
 def _list_poison(bad: BadValue) -> Diagnosis | None:

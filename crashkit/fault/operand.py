@@ -6,7 +6,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from crashkit.dataflow import Load, Masked, Part, PerCpu, Result, Sum, Term, Unknown, add, split
+from crashkit.dataflow import (
+    Const,
+    Load,
+    Masked,
+    Part,
+    PerCpu,
+    Result,
+    Sum,
+    Term,
+    Unknown,
+    add,
+    split,
+)
 from crashkit.dataflow.terms import Defined, signed64
 from crashkit.disasm import Access, Instruction
 from crashkit.errors import Reason, Unavailable
@@ -58,11 +70,29 @@ def explain_operand(draft: Draft, here: Here, trapping: Instruction, access: Acc
             draft.expressions, root = named, found
             explain_value(draft, here, root, value, register)
     _conclude(draft, here, root)
+    _blame_index(draft, here, access)
     expression = draft.expressions[0].text if draft.expressions else None
     draft.steps = steps(
         draft.chain, _first(root), here.place.flow, here.place.function.address, trapping,
         expression,
     )  # fmt: skip
+
+
+def _blame_index(draft: Draft, here: Here, access: Access) -> None:
+    # A sound base: what lies that far from it was bad, not the index as a number by itself.
+    memory, register = access.memory, draft.bad_register
+    if register is None or memory.base is None or register != memory.index:
+        return
+    if draft.address is None:
+        return
+    index = here.origins.register(register)
+    while isinstance(index, Computed) and type(index.right) is Const:
+        index = index.left  # rows[i].x: three times i, in steps of eight
+    with suppress(Unavailable):
+        draft.bad = plain(here.reader.readings(index)[0])
+        draft.chain = links(draft.bad, here.values, draft.identify)
+    where = draft.expressions[0].text if draft.expressions else None
+    draft.diagnose(f"the address of {where}" if where else "the address", draft.address)
 
 
 def explain_value(draft: Draft, here: Here, root: Term, value: int, register: str) -> None:
@@ -75,10 +105,30 @@ def explain_value(draft: Draft, here: Here, root: Term, value: int, register: st
         draft.bad = plain(here.reader.readings(root)[0])
         name = draft.bad.text
     own = _own_value(here, root, here.origins.register(register), value)
+    if isinstance(root, OneOf) and (moved := _moved_alike(root)):
+        own = (value - moved) & _U64
+        name = _either(here, root) or name
     addend = signed64(value - own)
     draft.diagnose(name, own, addend if abs(addend) < 1 << 31 else 0)
     if isinstance(root, OneOf):
         draft.one_of = tuple(alternatives(here, root))
+
+
+def _moved_alike(root: OneOf) -> int:
+    # Whichever it is, the same distance was added to it; 0 where it was not.
+    distances = {split(way)[1] for way in root.alternatives}
+    return distances.pop() if len(distances) == 1 else 0
+
+
+def _either(here: Here, root: OneOf) -> str | None:
+    # What was moved, where every alternative has a name.
+    texts = []
+    for way in root.alternatives:
+        try:
+            texts.append(here.reader.readings(split(way)[0])[0].text)
+        except Unavailable:
+            return None
+    return " or ".join(dict.fromkeys(texts))
 
 
 def _own_value(here: Here, root: Term, held: Term, value: int) -> int:

@@ -15,6 +15,7 @@ from crashkit.memory import BROKEN_WALK, bounded, read_bytes
 from crashkit.symbols.btf import Blob
 from crashkit.symbols.lookup import ModuleRange
 
+_MOST_INITIAL = 64 << 20
 MAX_MODULES = 4096
 _MAX_BTF = 64 << 20
 
@@ -68,10 +69,23 @@ def _describe(module: Module) -> ModuleRange | None:
         return None  # vmlinux itself
     return ModuleRange(
         name=module.name.encode("ascii", "backslashreplace").decode(),
-        ranges=tuple(address_ranges),
+        ranges=(*address_ranges, *_initial(module.object, address_ranges)),
         object_address=int(module.object),
         build_id=module.build_id.hex() if module.build_id else None,
     )
+
+
+def _initial(module: Object, known: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    # Code that is freed once the module has loaded. Up to 6.3 it has a layout of its own
+    # (ac3b43283923, "module: replace module_layout with module_memory"), which drgn leaves out.
+    try:
+        layout = module.init_layout
+        start, size = int(layout.base), int(layout.size)
+    except (AttributeError, *BROKEN_WALK):
+        return ()
+    if not start or not 0 < size <= _MOST_INITIAL or any(a <= start < b for a, b in known):
+        return ()
+    return ((start, start + size),)
 
 
 def module_blobs(prog: Program, vmlinux: Blob) -> tuple[list[Blob], list[str]]:

@@ -68,3 +68,14 @@ def test_levels_of_page_tables_are_evidence() -> None:
     assert (found.kind, len(found.evidence)) == ("non-canonical", 1)
     assert of(0xFF11_0000_0000_1000, five_level=True).kind == "other"
     assert of(0x1234_5678_9ABC_DEF0).evidence == ()
+
+
+@pytest.mark.parametrize(
+    ("faulted_at", "kind"),
+    [(0, "container-of-null"), (8, "container-of-null"), (0x30, "err-ptr"), (None, "err-ptr")],
+)
+def test_a_node_at_null_is_no_error(faulted_at: int | None, kind: str) -> None:
+    # -16 is EBUSY, and where a structure begins whose node, 16 bytes into it, is at NULL.
+    found = diagnose(BadValue(name="entry", value=(1 << 64) - 16, faulted_at=faulted_at))
+    assert found.kind == kind
+    assert "EBUSY" in found.statement

@@ -265,3 +265,21 @@ def test_of_a_pointer_and_an_offset_from_memory_the_pointer_is_bad(
     assert fault.null_or_bad == "v->head"
     assert fault.diagnosis.kind == "list-poison"
     assert fault.chain[-1].value == BAD
+
+
+def test_a_sound_base_blames_its_index_and_says_where_it_led(kernel: Kernel) -> None:
+    address = OBJECT + 0x20 + 900 * 8
+    fault = fault_of(
+        kernel,
+        code.TABLE,
+        "mov 0x20(%rdi,%rax,8),%rdx",
+        address,
+        VOLUME,
+        ("long", "n"),
+        rdi=OBJECT,
+        rsi=300,
+        rax=900,
+    )
+    assert fault.null_or_bad == "(s32)n"
+    assert fault.diagnosis.kind != "null"
+    assert f"{address:#x}" in fault.diagnosis.statement
