@@ -12,13 +12,14 @@ from crashkit.dataflow.terms import Entry, FrameAddress, Term
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import COMPOUND, size_of, strip
 from crashkit.registers import ARGUMENT_REGISTERS
-from crashkit.symbols import SymbolAt
-from crashkit.symbols.btf_structures import module_prototype
+from crashkit.symbols import SymbolAt, find_symbols
+from crashkit.symbols.btf_structures import has_btf, module_prototype
 
 # Copies the compiler made with other parameters than the source has (gcc -fipa-*).
 _CLONE = re.compile(r"\.(isra|constprop|part)\b")
 _COLD = re.compile(r"\.cold\b.*$")
 _MOST_WORDS = 2
+_NAMESAKES_KEY = "crashkit.namesakes"
 _ONE_REGISTER = (TypeKind.INT, TypeKind.BOOL, TypeKind.ENUM, TypeKind.POINTER)
 
 
@@ -68,7 +69,6 @@ def _described(prog: Program, function: SymbolAt, name: str, what: str) -> Type:
         found = prog.function(name)
     except (LookupError, BadDataError) as unknown:  # the latter: DWARF that drgn cannot read
         raise Unavailable(what, Reason.NO_DEBUGINFO, str(unknown)) from unknown
-    is_cold = name != function.name
     if found.address_ is None and function.module is not None:
         # One that only exists inlined: which of that name it is, no address tells.
         own = module_prototype(prog, function.module, name)
@@ -76,27 +76,54 @@ def _described(prog: Program, function: SymbolAt, name: str, what: str) -> Type:
             detail = "a function of that name is described, maybe another file's"
             raise Unavailable(what, Reason.AMBIGUOUS, detail)
         return own
-    if not is_cold and not _is_at(found, function.address):
-        found = _of_same_file(prog, name, function.address, what)
+    if not _is_of(prog, found, function, name):
+        found = _of_same_file(prog, function, name, what)
     if found.type_.kind is not TypeKind.FUNCTION:
         raise Unavailable(what, Reason.NO_DEBUGINFO, "its type is no function type")
     return found.type_
+
+
+def _is_of(prog: Program, found: Object, function: SymbolAt, name: str) -> bool:
+    # A cold part has an address of its own. BTF has no addresses, and of several functions
+    # one name maybe once: the address is then that of the name's first symbol.
+    is_cold = name != function.name
+    if not is_cold and not _is_at(found, function.address):
+        return False
+    if found.address_ is None or not (is_cold or has_btf(prog)):
+        return True
+    return len(_namesakes(prog, function, name)) < 2
 
 
 def _is_at(found: Object, address: int) -> bool:
     return found.address_ is None or found.address_ == address
 
 
-def _of_same_file(prog: Program, name: str, address: int, what: str) -> Object:
+def _namesakes(prog: Program, function: SymbolAt, name: str) -> frozenset[int]:
+    # Addresses of the functions of that name in the kernel, or in the function's module.
+    key = (_NAMESAKES_KEY, name, function.module)
+    if key not in prog.cache:
+        prog.cache[key] = frozenset(
+            symbol.address
+            for symbol in find_symbols(prog, name)
+            if symbol.module == function.module
+        )
+    found: frozenset[int] = prog.cache[key]
+    return found
+
+
+def _of_same_file(prog: Program, function: SymbolAt, name: str, what: str) -> Object:
     # Static functions share names; the source file tells them apart.
+    is_cold = name != function.name
     try:
-        for location in prog.source_location(address):
+        locations = prog.source_location(function.address)
+        # A cold part may begin in what was inlined: the last one is the function itself.
+        for location in locations[-1:] if is_cold else locations:
             found = prog.function(name, filename=location.filename)
-            if _is_at(found, address):
+            if is_cold or _is_at(found, function.address):
                 return found
     except (LookupError, BadDataError):
         pass
-    raise Unavailable(what, Reason.AMBIGUOUS, "another function of that name is described")
+    raise Unavailable(what, Reason.AMBIGUOUS, "several functions have that name")
 
 
 def parameters_of(prototype: Type) -> Mapping[Term, Parameter]:

@@ -15,14 +15,15 @@ from crashkit.arguments.pt_regs import user_registers
 from crashkit.arguments.resolve import Resolver
 from crashkit.dataflow import Entry, Incoming, Load, Term, prototype_of
 from crashkit.disasm import Instruction
-from crashkit.errors import Unavailable
+from crashkit.errors import Reason, Unavailable
 from crashkit.fault.chain import Identify, links
 from crashkit.fault.here import Here, Place
 from crashkit.fault.members import Reading
 from crashkit.fault.model import Link, OriginStep
 from crashkit.fault.origins import OneOf
 from crashkit.fault.values import Known, Values
-from crashkit.layout import pointee, strip
+from crashkit.layout import COMPOUND, pointee, strip
+from crashkit.memory import is_kernel_address
 from crashkit.symbols import SymbolAt
 from crashkit.unwind import Frame
 from crashkit.value import Certainty
@@ -134,7 +135,7 @@ class Callers:
         with suppress(Unavailable):
             edge = self._resolver.edge(0)
             call = edge.caller.call
-            if edge.chains == ((),) and not edge.others and call is not None:
+            if edge.verified and edge.is_plain and call is not None:
                 return self._pointed_at(self.here(1), call)
         return None
 
@@ -146,10 +147,12 @@ class Callers:
         bare = strip(function) if function is not None else None
         return bare if bare is not None and bare.kind is TypeKind.FUNCTION else None
 
-    def trace(self, bad: Reading, start: int = 0) -> tuple[Passed, ...]:
+    def trace(self, bad: Reading, values: Values, start: int = 0) -> tuple[Passed, ...]:
         """Follow the first value of a chain to the callers that passed it.
 
-        :param start: position of the frame whose chain it is
+        :param values: of the frame whose chain it is; a caller that had another value did
+            not pass it
+        :param start: position of that frame
         :returns: at most six frames' steps; those that could be made
         """
         found: list[Passed] = []
@@ -160,12 +163,14 @@ class Callers:
                 break
             try:
                 passed = self._step(position, first)
+                self._check(position, passed, first, _proved(values, first.term))
             except Unavailable:
                 break
             found.append(passed)
             if passed.reading is None:
                 break
             first = _first(passed.reading)
+            values = passed.here.values
             position += 1
         return tuple(found)
 
@@ -188,6 +193,20 @@ class Callers:
         if len(terms) != 1:
             return Passed(step=replace(step, one_of=_texts(here, tuple(terms))), here=here)
         return self._said(here, step, next(iter(terms)), edge, complete)
+
+    def _check(self, position: int, passed: Passed, to: Reading, value: int | None) -> None:
+        # A call through a pointer that is lost may have gone to a function that jumped here
+        # with arguments of its own: then only the value tells.
+        given = passed.step.value
+        what = f"what {passed.step.function} passed"
+        if given is not None and value is not None and given != value:
+            raise Unavailable(what, Reason.NOT_APPLICABLE, "it had another value")
+        if self._resolver.edge(position).verified:
+            return
+        if given is not None and given == value and is_kernel_address(given):
+            return
+        if not _is_alike(passed.reading, to, any_type=given is not None and given == value):
+            raise Unavailable(what, Reason.AMBIGUOUS, "what it called is not known")
 
     def _said(self, here: Here, step: OriginStep, raw: Term, edge: Edge, complete: bool) -> Passed:
         term = here.expanded(raw)
@@ -219,6 +238,21 @@ class Callers:
 
     def _links(self, here: Here, reading: Reading) -> tuple[Link, ...]:
         return links(reading, here.values, self._identify)
+
+
+def _proved(values: Values, term: Term) -> int | None:
+    with suppress(Unavailable):
+        known = values.at_fault(term)
+        return known.value if known.certainty is Certainty.PROVED else None
+    return None
+
+
+def _is_alike(one: Reading | None, other: Reading, *, any_type: bool) -> bool:
+    # Of the same type: of any where the value is the same, too, else a structure's pointer.
+    if one is None or not one.text or one.type.type_name() != other.type.type_name():
+        return False
+    target = pointee(one.type)
+    return any_type or (target is not None and strip(target).kind in COMPOUND)
 
 
 def target_of(here: Here, call: Instruction) -> Term | None:

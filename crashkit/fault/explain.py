@@ -20,7 +20,7 @@ from crashkit.fault.jumps import explain_jump
 from crashkit.fault.model import Diagnosis, Fault
 from crashkit.fault.operand import explain_operand
 from crashkit.fault.passed import in_callers_words
-from crashkit.fault.strings import progress_of
+from crashkit.fault.strings import name_moved, progress_of
 from crashkit.fault.values import Values
 from crashkit.memory import is_kernel_address
 from crashkit.symbols import symbol_at
@@ -188,9 +188,10 @@ def _explain_access(
         return
     here = _here(draft, callers, prototype)
     explain_operand(draft, here, instruction, found.access)
+    name_moved(draft, here, instruction)
     draft.progress = progress_of(draft, here, instruction)
     if draft.bad is not None:
-        passed = callers.trace(draft.bad)
+        passed = callers.trace(draft.bad, here.values)
         draft.origins = tuple(step for one in passed for step in one.steps)
         in_callers_words(draft, here, found.access, passed)
 

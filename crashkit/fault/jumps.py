@@ -35,7 +35,7 @@ def explain_jump(draft: Draft, callers: Callers) -> None:
         here, jump, position = _made(draft, callers)
         _explain(draft, here, jump)
         if draft.bad is not None and position is not None:
-            passed = callers.trace(draft.bad, position)
+            passed = callers.trace(draft.bad, here.values, position)
             draft.origins = tuple(step for one in passed for step in one.steps)
             _in_callers_words(draft, passed)
     except Unavailable as missing:

@@ -88,7 +88,7 @@ def _doing(document: Json) -> str:
 def _bad_value(fault: Json) -> str:
     bad = fault["null_or_bad"]
     link = bad_link(fault)
-    if not bad or link is None:
+    if not bad or link is None or link["value"] is None:
         return ""
     now = ""
     if link["now"] is not None and link["now"] != link["value"]:

@@ -14,6 +14,11 @@ CACHE_KEY = "crashkit.btf"
 _MOST = 400
 
 
+def has_btf(prog: Program) -> bool:
+    """Whether types may come from BTF, which has no addresses of functions."""
+    return isinstance(prog.cache.get(CACHE_KEY), BtfTypes)
+
+
 def module_prototype(prog: Program, module: str, name: str) -> Type | None:
     """Find the type of a function that a module's BTF has, whoever else has its name.
 

@@ -129,6 +129,48 @@ ret
     code=bytes.fromhex("48 89 d1 f3 a4 c3"),
 )
 
+# n is lost: it cannot be told how far this came.
+COPY_COUNTED = Snippet(
+    source="""\
+mov %rdx,%rcx
+xor %edx,%edx
+rep movsb
+ret
+""",
+    code=bytes.fromhex("48 89 d1 31 d2 f3 a4 c3"),
+)
+
+CALL_ANY = Snippet(
+    source="""\
+push %rbx
+mov %rdi,%rbx
+call *%rax
+mov %rbx,%rax
+pop %rbx
+ret
+""",
+    code=bytes.fromhex("53 48 89 fb ff d0 48 89 d8 5b c3"),
+)
+
+KEPT = Snippet(
+    source="""\
+mov 0x10(%rdi),%rax
+mov 0x8(%rax),%ecx
+ret
+""",
+    code=bytes.fromhex("48 8b 47 10 8b 48 08 c3"),
+)
+
+LOST = Snippet(
+    source="""\
+mov 0x10(%rdi),%rax
+xor %edi,%edi
+mov 0x8(%rax),%ecx
+ret
+""",
+    code=bytes.fromhex("48 8b 47 10 31 ff 8b 48 08 c3"),
+)
+
 CONTAINER_READ = Snippet(
     source="""\
 mov -0x8(%rdi),%rax

@@ -37,8 +37,12 @@ from crashkit.dataflow import (
 from crashkit.disasm import disassemble
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import SymbolAt
+from crashkit.symbols.btf import Blob
+from crashkit.symbols.btf_structures import CACHE_KEY
+from crashkit.symbols.btf_types import BtfTypes
 from crashkit.unwind import EntryLocation
 from tests.unit import code_doubles as code
+from tests.unit.btf_doubles import BtfWriter
 from tests.unit.code_doubles import BASE, Snippet, add_function
 from tests.unit.kernel_doubles import Kernel
 
@@ -544,4 +548,40 @@ def test_a_prototype_without_an_address_is_not_a_modules() -> None:
     assert prototype_of(prog, SymbolAt("f", BASE, 9, None)).parameters[0].name == "inlined"
     with pytest.raises(Unavailable) as why:
         prototype_of(prog, SymbolAt("f", BASE, 9, "fs_driver"))
+    assert why.value.reason is Reason.AMBIGUOUS
+
+
+def with_btf(prog: Program) -> None:
+    """Make the program one whose types are from BTF, which is empty."""
+    prog.cache[CACHE_KEY] = BtfTypes(prog, Blob("vmlinux", BtfWriter().data()))
+
+
+@pytest.mark.parametrize(("name", "address"), [("f", BASE), ("f.cold", BASE + 0x900)])
+def test_of_several_functions_of_a_name_btf_does_not_say_which_it_describes(
+    name: str, address: int
+) -> None:
+    kernel = Kernel()
+    add_function(kernel, "f", code.SPILL, ("long", "a"))
+    kernel.symbol("f", BASE, 0x40)
+    with_btf(kernel.prog)
+    function = SymbolAt(name, address, 9, None)
+    # One of that name: it is described.
+    assert prototype_of(kernel.prog, function).parameters[0].name == "a"
+    kernel.symbol("f", BASE + 0x400, 0x40)
+    kernel.prog.cache.clear()
+    with_btf(kernel.prog)
+    with pytest.raises(Unavailable) as why:
+        prototype_of(kernel.prog, function)
+    assert why.value.reason is Reason.AMBIGUOUS
+
+
+def test_a_cold_part_is_of_one_of_the_functions_of_its_name() -> None:
+    kernel = Kernel()
+    add_function(kernel, "f", code.SPILL, ("long", "a"))
+    kernel.symbol("f", BASE, 0x40)
+    kernel.symbol("f", BASE + 0x400, 0x40)
+    # The function itself is told by the address that other debug information has.
+    assert prototype_of(kernel.prog, SymbolAt("f", BASE, 9, None)).parameters[0].name == "a"
+    with pytest.raises(Unavailable) as why:
+        prototype_of(kernel.prog, SymbolAt("f.cold", BASE + 0x900, 9, None))
     assert why.value.reason is Reason.AMBIGUOUS

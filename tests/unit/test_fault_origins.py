@@ -283,3 +283,59 @@ def test_a_sound_base_blames_its_index_and_says_where_it_led(kernel: Kernel) -> 
     assert fault.null_or_bad == "(s32)n"
     assert fault.diagnosis.kind != "null"
     assert f"{address:#x}" in fault.diagnosis.statement
+
+
+def through_a_pointer(
+    kernel: Kernel, snippet: Snippet, at: str, parameter: tuple[str, str], **registers: int
+) -> Fault:
+    """A fault below ``call *%rax`` whose pointer is lost: it may have jumped on to here."""
+    outer = code.CALL_ANY
+    add_function(kernel, "caller", outer, VOLUME, address=CALLER)
+    returns = next(i for i in outer.listing() if i.operation == "call").end - BASE + CALLER
+    caller = replace(
+        fault_frame(outer, BASE, rsp=SP + 8, rbx=OBJECT), index=1, pc=returns, function="caller",
+        offset=returns - CALLER, size=len(outer.code), interrupted=False,
+    )  # fmt: skip
+    return fault_of(
+        kernel, snippet, at, None, parameter, frames=(caller,), rsp=SP, rax=BAD, **registers
+    )
+
+
+@pytest.mark.parametrize(
+    ("ctype", "held", "said"),
+    [
+        ("struct volume *", OBJECT, True),
+        ("struct row *", OBJECT, True),
+        ("struct volume *", OTHER, False),  # it was passed another one
+        ("struct row *", OTHER, False),
+    ],
+)
+def test_what_a_caller_had_is_not_what_was_passed_if_it_was_another(
+    kernel: Kernel, ctype: str, held: int, said: bool
+) -> None:
+    fault = through_a_pointer(kernel, code.KEPT, "mov 0x8(%rax),%ecx", (ctype, "it"), rdi=held)
+    assert fault.chain[0].expression == "it"
+    assert [step.function for step in fault.origins] == ["caller"] * said
+
+
+@pytest.mark.parametrize(("ctype", "said"), [("struct volume *", True), ("struct row *", False)])
+def test_across_a_call_to_an_unknown_function_only_the_same_type_is_followed(
+    kernel: Kernel, ctype: str, said: bool
+) -> None:
+    fault = through_a_pointer(kernel, code.LOST, "mov 0x8(%rax),%ecx", (ctype, "it"), rdi=0)
+    assert fault.chain[0].expression == "it"
+    assert [step.function for step in fault.origins] == ["caller"] * said
+    assert all(step.certainty is Certainty.INFERRED for step in fault.origins)
+
+
+@pytest.mark.parametrize(("low", "name"), [(0x000, "%rsi"), (0x040, "from")])
+def test_a_pointer_that_a_copy_may_have_moved_on_is_not_the_parameter(
+    kernel: Kernel, low: int, name: str
+) -> None:
+    at = (OTHER & ~0xFFF) + low
+    fault = fault_of(
+        kernel, code.COPY_COUNTED, "rep movsb %ds:(%rsi),%es:(%rdi)", at, ("char *", "to"),
+        ("char *", "from"), ("long", "n"), rdi=OBJECT + low, rsi=at, rdx=0, rcx=0xC0,
+    )  # fmt: skip
+    assert fault.progress == "0xc0 bytes were left to do"
+    assert fault.diagnosis.statement.startswith(f"{name} was ")
