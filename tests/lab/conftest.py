@@ -31,6 +31,14 @@ def lab_vmcore(name: str) -> Path:
     return path
 
 
+def full_folder(name: str) -> Path:
+    """The folder of a dump that only .ci/full makes; skips, saying so, where .ci/run made none."""
+    folder = lab_folder() / name
+    if not (folder / "vmcore").is_file():
+        pytest.skip(f"{name} is made by .ci/full")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def opened() -> Iterator[Callable[..., Crash]]:
     """Open a lab dump once for all tests of a session."""

@@ -12,13 +12,17 @@ from crashkit.crash import Crash
 from crashkit.decode import classify_address, walk_page_tables
 from crashkit.decode.address_regions import region_named
 from crashkit.decode.slab_place import free_place, slab_pages
+from tests.lab.conftest import full_folder
 
-DUMPS = ("sysrq-6.1/kdump-zlib", "sysrq-6.1-la57", "clash-stock-6.12", "clash-stock-7")
+RUN = ("sysrq-6.1/kdump-zlib", "clash-stock-6.12")  # the second has five levels of page tables
+FULL = ("sysrq-6.1-la57", "clash-stock-7")
 _STEP = 10 * 4096 + 64 * 7
 
 
-@pytest.fixture(params=DUMPS)
+@pytest.fixture(params=RUN + FULL)
 def prog(request: pytest.FixtureRequest, opened: Callable[..., Crash]) -> Program:
+    if request.param in FULL:
+        full_folder(request.param)
     return opened(request.param).prog
 
 
