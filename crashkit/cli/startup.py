@@ -1,14 +1,17 @@
-"""What is done before the first import, so that a short run starts sooner."""
+"""What is done before the first import and after the last word, so that a run is short."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 _PACKAGE = "drgn.helpers.linux"
 
@@ -23,6 +26,19 @@ def prepare() -> None:
     # One short run that keeps what it makes: collecting costs 4 % and frees next to nothing.
     gc.set_threshold(200_000, 20, 20)
     _import_helpers_one_by_one()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once with an exit code.
+
+    Taking a dump's types and symbols apart object by object costs as much as decoding them:
+    a tenth of a triage. The system takes the memory back either way.
+    """
+    atexit._run_exitfuncs()  # what was promised to run is run
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BrokenPipeError, ValueError):  # its reader went away
+            stream.flush()
+    os._exit(code)
 
 
 def _import_helpers_one_by_one() -> None:

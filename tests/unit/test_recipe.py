@@ -287,3 +287,19 @@ def test_refuted_crash_is_of_no_class(write: Write) -> None:
     found = run_recipe(loaded(write(head + refuting)), as_crash(empty()))
     assert found is not None
     assert (found.verdict, found.classes) == (Verdict.REFUTED, ())
+
+
+@pytest.mark.parametrize(("group", "found"), [("crashkit.recipes", True), ("other.recipes", False)])
+def test_recipes_of_an_installed_package(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, found: bool
+) -> None:
+    site = tmp_path / "site"
+    (site / "own_recipes").mkdir(parents=True)
+    (site / "own_recipes" / "__init__.py").write_text("raise SystemExit('it was imported')\n")
+    write(HEADER + CHECKS).rename(site / "own_recipes" / "made_up.py")
+    (site / "own-1.0.dist-info").mkdir()
+    (site / "own-1.0.dist-info" / "METADATA").write_text("Name: own\nVersion: 1.0\n")
+    points = site / "own-1.0.dist-info" / "entry_points.txt"
+    points.write_text(f"[{group}]\nown = own_recipes\n")
+    monkeypatch.syspath_prepend(str(site))
+    assert (load_recipes().find("made-up") is not None) is found
