@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -35,12 +36,13 @@ def read_bytes(prog: Program, address: int, size: int, what: str = "") -> bytes:
 
     :raises Unavailable: the page is not in the dump, or the address is not mapped
     """
-    name = what or f"{size} bytes at {address:#x}"
     if not 0 <= address <= U64_MAX:
+        name = what or f"{size} bytes at {address:#x}"
         raise Unavailable(name, Reason.CORRUPTED, f"{address:#x} is no 64-bit address")
     try:
         return bytes(prog.read(address, size))
     except FaultError as fault:
+        name = what or f"{size} bytes at {address:#x}"
         raise Unavailable(name, Reason.NOT_IN_DUMP, f"{address:#x}: {fault}") from fault
 
 
@@ -100,6 +102,15 @@ def read_u64(prog: Program, address: int, what: str = "") -> int:
     :raises Unavailable: the page is not in the dump
     """
     return int.from_bytes(read_bytes(prog, address, 8, what), "little")
+
+
+def words_between(prog: Program, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Yield the aligned 64-bit numbers that the dump has of [low, high): address, number."""
+    for start, data in read_pieces(prog, low, high - low):
+        first = -start % 8
+        count = max(0, len(data) - first) // 8
+        addresses = range(start + first, start + first + 8 * count, 8)
+        yield from zip(addresses, struct.unpack_from(f"<{count}Q", data, first), strict=True)
 
 
 def bounded(items: Iterable[T], limit: int, what: str) -> Iterator[T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -97,6 +98,11 @@ def not_built(what: str) -> UsageError:
     return UsageError(f"{what} is not built yet")
 
 
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return typing.get_type_hints(Options, include_extras=True)
+
+
 def with_common(
     function: Callable[..., int], run: Callable[[Callable[[], int], Options], None]
 ) -> Callable[..., None]:
@@ -111,7 +117,7 @@ def with_common(
         for parameter in inspect.signature(function).parameters.values()
         if parameter.name != "options"
     ]
-    common_hints = typing.get_type_hints(Options, include_extras=True)
+    common_hints = _hints()
     common = [
         inspect.Parameter(
             name,

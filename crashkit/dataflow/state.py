@@ -201,7 +201,9 @@ class State:
         groups: _Groups = {}
         for name, mine in self.registers.items():
             theirs = other.registers[name]
-            if mine == theirs and (type(mine) in NAMELESS or not names_block(theirs, at)):
+            if mine is theirs and type(mine) in NAMELESS:
+                continue  # as most are: said first, it saves the comparison
+            if mine == theirs and not names_block(theirs, at):
                 continue
             self._lose(at, name, lost, mine, theirs)
             merged = UNKNOWN if name == "rsp" else _merge(groups, at, name, mine, theirs)
@@ -225,6 +227,8 @@ class State:
             if theirs is None or (theirs.size, theirs.saved) != (slot.size, slot.saved):
                 del self.slots[place]
                 changed = True
+            elif slot is theirs and type(slot.term) in NAMELESS:
+                continue
             elif slot.term != theirs.term or names_block(theirs.term, at):
                 merged = _merge(groups, at, place, slot.term, theirs.term)
                 if merged != slot.term:

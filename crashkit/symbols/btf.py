@@ -96,7 +96,7 @@ class Blob:
         self._string_start: int = base.string_end if base else 0
         self._words, self._strings = _sections(name, data)
         self.string_end: int = self._string_start + len(self._strings)
-        self._positions = _positions(name, self._words)
+        self._positions, self._kinds = _records(name, self._words)
         self.end_id: int = self.start_id + len(self._positions)
         self._offset_of: dict[bytes, int] | None = None
         self._ids_by_offset: dict[int, list[int]] | None = None
@@ -153,13 +153,13 @@ class Blob:
 
     def ids_of_kind(self, *kinds: Kind) -> list[int]:
         """Return the ids of all records of this blob of these kinds."""
-        wanted = set(kinds)
-        words = self._words
-        return [
-            self.start_id + n
-            for n, at in enumerate(self._positions)
-            if (words[at + 1] >> 24) & 0x1F in wanted
-        ]
+        found = []
+        for kind in kinds:
+            at = self._kinds.find(kind)
+            while at >= 0:
+                found.append(self.start_id + at)
+                at = self._kinds.find(kind, at + 1)
+        return sorted(found)
 
     def _find_string(self, wanted: bytes) -> int | None:
         if self._offset_of is None:
@@ -178,8 +178,8 @@ class Blob:
         words = self._words
         named = [kind in _NAMED for kind in range(20)]
         type_id = self.start_id
-        for at in self._positions:
-            if named[(words[at + 1] >> 24) & 0x1F]:
+        for at, kind in zip(self._positions, self._kinds, strict=True):
+            if named[kind]:
                 offset = words[at]
                 if offset in found:
                     found[offset].append(type_id)
@@ -215,11 +215,12 @@ def _sections(name: str, data: bytes) -> tuple[array[int], bytes]:
     return words, text
 
 
-def _positions(name: str, words: array[int]) -> array[int]:
-    # Index of each record's first word.
+def _records(name: str, words: array[int]) -> tuple[list[int], bytes]:
+    # Index of each record's first word, and each record's kind.
     fixed, each = _FIXED, _EACH
-    positions = array("I")
-    add = positions.append
+    positions: list[int] = []
+    kinds = bytearray()
+    add, add_kind = positions.append, kinds.append
     at, end = 0, len(words)
     while at + 3 <= end:
         bits = words[at + 1]
@@ -227,7 +228,8 @@ def _positions(name: str, words: array[int]) -> array[int]:
         if not 1 <= kind <= 19:
             raise Unavailable(f"BTF of {name}", Reason.UNSUPPORTED, f"kind {kind}")
         add(at)
+        add_kind(kind)
         at += 3 + fixed[kind] + each[kind] * (bits & 0xFFFF)
     if at != end:
         raise _corrupted(name, "the last record is cut")
-    return positions
+    return positions, bytes(kinds)

@@ -63,6 +63,9 @@ class BtfTypes:
         self._modules: list[Blob] | None = None
         self._load_modules: Callable[[], Sequence[Blob]] = tuple
         self._made: dict[tuple[str, int], Type] = {}
+        self._found: dict[tuple[object, ...], Type | None] = {}
+        self.loads = 0
+        """How often there came more blobs, so that what was not found may be."""
         self._signed_enums: dict[str, bool] = {}
 
     def use_modules(self, load: Callable[[], Sequence[Blob]]) -> None:
@@ -81,6 +84,8 @@ class BtfTypes:
             self._modules = []  # reading them looks up types of vmlinux
             self._modules = list(self._load_modules())
             self._made.clear()  # what was a forward declaration may be defined now
+            self._found.clear()
+            self.loads += 1
         return self._modules
 
     def find_record(self, name: str, kinds: tuple[Kind, ...]) -> tuple[Blob, Record] | None:
@@ -96,6 +101,12 @@ class BtfTypes:
         self, _prog: Program, kinds: TypeKindSet, name: str, filename: str | None
     ) -> Type | None:
         """Find a type by name: the callback for ``Program.register_type_finder``."""
+        key = (kinds, name, filename)
+        if key not in self._found:
+            self._found[key] = self._find_type(kinds, name, filename)
+        return self._found[key]
+
+    def _find_type(self, kinds: TypeKindSet, name: str, filename: str | None) -> Type | None:
         wanted = {
             kind for drgn_kind, some in _DEFINES.items() if drgn_kind in kinds for kind in some
         }

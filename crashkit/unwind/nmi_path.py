@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from drgn import Program
 
-from crashkit.errors import Unavailable
-from crashkit.memory import read_u64
+from crashkit.memory import words_between
 from crashkit.symbols.lookup import find_symbol
 from crashkit.unwind.walk import Context, Recover, Walk, walk
 
@@ -36,11 +35,7 @@ def walk_from_nmi(
     low, high = stack
     if callback is None or high - low > _MAX_BYTES:
         return None
-    for slot in range(low, high - 7, 8):
-        try:
-            word = read_u64(prog, slot)
-        except Unavailable:
-            continue
+    for slot, word in words_between(prog, low, high):
         if not callback.address < word <= callback.address + callback.size:
             continue
         inner = Context(pc=word, sp=slot + 8, interrupted=False, slot=slot, how="call-site scan")

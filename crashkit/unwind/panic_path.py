@@ -11,7 +11,7 @@ from __future__ import annotations
 from drgn import FaultError, Object, Program
 
 from crashkit.errors import Unavailable
-from crashkit.memory import read_u64
+from crashkit.memory import read_u64, words_between
 from crashkit.symbols.lookup import SymbolAt, find_symbol, symbol_at
 from crashkit.unwind.bridge import calls
 from crashkit.unwind.frame_pointers import FramePointerRules
@@ -54,11 +54,7 @@ def walk_from_kexec(
     if isinstance(unwind_rules(prog), FramePointerRules):
         return _walk_by_frame_pointers(prog, callee, low, high, recover)
     walks = []
-    for slot in range(low, high - 7, 8):
-        try:
-            word = read_u64(prog, slot)
-        except Unavailable:
-            continue
+    for slot, word in words_between(prog, low, high):
         if not caller.address <= word < caller.address + caller.size:
             continue
         if not calls(prog, word, callee):

@@ -63,7 +63,7 @@ MUTANTS = (
     Mutant("staleness of slots", _STATE, "            del self.slots[place]\n\n    def join",
            "            pass\n\n    def join"),
     Mutant("a name of an earlier entry of a block does not survive its join", _STATE,
-           "(type(mine) in NAMELESS or not names_block(theirs, at))", "True"),
+           "mine == theirs and not names_block(theirs, at)", "mine == theirs"),
     Mutant("nor does one in a slot", _STATE,
            "            elif slot.term != theirs.term or names_block(theirs.term, at):",
            "            elif slot.term != theirs.term:"),
