@@ -53,7 +53,7 @@ ARCHES = (
          rf"\b(?P<name>NIP|LR|CTR|MSR|XER|CFAR|DAR|DEAR|DSISR|CR):\s{{1,2}}{_PAIR}", r"^NIP \[",
          "nip", "dar"),
     Arch("s390x", r"Krnl PSW : |Krnl GPRS: ", None, r"\bKrnl PSW : ", "psw_addr"),
-    Arch("riscv", r"epc : |status: [0-9a-f]{8,16} badaddr: ",
+    Arch("riscv", r"epc ?: |status: [0-9a-f]{8,16} badaddr: ",
          rf"\b(?P<name>epc|ra|sp|gp|tp|[ast]\d{{1,2}}|status|badaddr|cause) ?: {_PAIR}",
          r"^epc : [A-Za-z_]", "epc", "badaddr"),
     Arch("mips", r"epc {3}: [0-9a-f]{8}|\$ 0 {3}: ",

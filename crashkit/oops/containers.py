@@ -14,6 +14,8 @@ MAX_PARTS = 4096
 """Parts of pstore records that are put in order; a record has a few dozen."""
 
 _ESCAPE = LazyPattern(r"\x1b(?:\[[0-9;?]{0,16}[A-Za-z]|[()][A-Z0-9]|[=>78cM])")
+_LEFTOVER = LazyPattern(r"\[(?:\d{1,3}(?:;\d{1,3}){0,4})?m")
+# Colours of a terminal, pasted where the escape character itself is lost.
 _STAMP = LazyPattern(r"\[ {0,6}\d{1,9}\.\d{6}\](?:\[ {0,6}[TC]\d{1,9}\])? ")
 _NUMBERS = LazyPattern(r"(?:\d{1,5} ){2,}$")
 _FEW = 3
@@ -34,6 +36,8 @@ def arranged(text: str, longest: int) -> tuple[str, list[Part]]:
     """
     if "\x1b" in text:
         text = _ESCAPE.sub("", text)
+    if "[0m" in text:
+        text = _LEFTOVER.sub("", text)
     if "\r" in text:
         text = text.replace("\r", "")
     text = unfolded(text, longest)

@@ -86,7 +86,7 @@ _AT = LazyPattern(
 _WORK = LazyPattern(r"last function: (?P<function>[A-Za-z_][\w.]{0,127})")
 _INSIDE = LazyPattern(
     r"\s*(?:(?:RIP|EIP|R[A-D]X|R\d\d|R[SB]P|E[A-DS][XP]|ORIG_RAX|Code|[CDEFS]S|CR2|[A-Z]?DR\d):|"
-    r"(?:\? )?0x[0-9a-f]{8,16}$|"
+    r"(?:\(?\[<?[0-9a-f]{8,16}>?\]\)? {0,2}){0,2}(?:\? )?0x[0-9a-f]{4,16}\)?(?: \(unreliable\))?$|"
     r"(?:pc|sp|lr|x\d\d?|r\d\d?|pstate) ?: |={5}|Exception stack|[0-9a-f]{4}: |r\d{1,2}:|--- )"
 )
 # Lines between the entries of one stack: the registers of an interrupted frame.

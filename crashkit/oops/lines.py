@@ -43,18 +43,20 @@ _OUTER = (  # what programs put before a kernel's line, outermost first
     ("login: ", LazyPattern(r".{0,60}login: (?=[\[<])")),
 )  # fmt: skip
 _PREFIX = LazyPattern(
-    r"(?:<\d{1,4}>)?"  # printk level
-    r"(?:\s{0,8}\[ {0,8}\+?(?P<time>\d{1,9}\.\d{1,9})(?: <[ \d.]{4,20}>)?\] ?"
+    r"(?:<\d{1,4}>(?! [0-9a-f]{2} [0-9a-f]{2} ))?"  # printk level, no byte of Code:
+    r"(?:\s{0,8}\[ {0,8}\+?(?P<time>\d{1,9}\.\d{1,9})(?: <[ \d.]{4,20}>)?"
+    r"(?:,(?P<cpu>\d{1,2}))?\] ?"  # and the CPU, in some phones
     r"|\s{0,8}\[[^\]\d\[]{2,24} {1,2}\d{1,2} \d\d:\d\d:\d\d (?:\w{2,6} )?\d{4}\] ?"  # dmesg -T
     r"|\[[A-Z][a-z]{2}\d?\d? {0,2}\d{1,2} ?\d\d:\d\d\] )?"  # dmesg -H
     r"(?:\[ {0,8}(?P<caller>[TC]\d{1,9})\] ?)?"  # CONFIG_PRINTK_CALLER
+    r"(?:c(?P<core>\d{1,2}) {1,2}(?=\S))?"  # the CPU, in other phones
     r"(?:\[ ?\d{1,3}: {0,16}[^\]:]{1,16}: {0,6}\d{1,7}\] ?)?"  # CPU and task, in phones
     r"(?: ?<\d>(?=\S))?"
 )
 
 _BEFORE_TEXT = frozenset("<[ \t")
 _USUAL = LazyPattern(
-    r"\[ {0,8}(\d{1,9}\.\d{6})\](?:\[ {0,8}([TC]\d{1,9})\])? ?(?!\[ {0,8}\d| ?<\d)"
+    r"\[ {0,8}(\d{1,9}\.\d{6})\](?:\[ {0,8}([TC]\d{1,9})\])? ?(?!\[ {0,8}\d| ?<\d| ?c\d)"
 )
 # By far the most lines begin so, and the other forms need not be tried.
 
@@ -132,7 +134,9 @@ def strip_prefix(line: str) -> LogLine:
         found = _PREFIX.match(line, position)
     if found is None:
         return LogLine(line[position:].rstrip(), _seconds(None, usec), None)
-    return LogLine(line[found.end() :].rstrip(), _seconds(found["time"], usec), found["caller"])
+    core = found["cpu"] or found["core"]
+    caller = found["caller"] or (f"C{core}" if core else None)
+    return LogLine(line[found.end() :].rstrip(), _seconds(found["time"], usec), caller)
 
 
 def _seconds(time: str | None, usec: str | None) -> float | None:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from crashkit.oops.doubled import undoubled
 from crashkit.oops.kinds import EXCEPTION, GENERIC_PANICS, KINDS, Kind, Weight
 from crashkit.oops.lazy import LazyPattern
 from crashkit.oops.lines import LogLine, LogText, strip_prefix
 from crashkit.oops.skips import compiled
+from crashkit.oops.wraps import unwrapped
 
 MAX_LINES = 1000
 """Lines of one report that are read."""
@@ -22,6 +24,9 @@ _SAME = 30
 # Lines within which a second opening line still belongs to the first report, as long as
 # neither registers nor a trace came between ("list_del corruption", then "kernel BUG at",
 # then "invalid opcode").
+_COUNTED = ("Oops", "Internal error")
+_COUNTED_DISTANCE = 200
+# "Oops: 0000 [#1]" follows the line that says what happened; a busy console puts others between.
 _PANIC_DISTANCE = 200
 _HANG_DISTANCE = 4000  # the state of all tasks and CPUs lies between
 _HANG_PANICS = LazyPattern(r"hung_task|softlockup|RCU Stall|LOCKUP|sched|workqueue")
@@ -119,16 +124,17 @@ def _set_ends(sections: list[Section], length: int) -> None:
 def section_lines(log: LogText, section: Section) -> SectionLines:
     """Give the lines of a report, the opening one first."""
     found = SectionLines([])
-    every_cpu = False
+    every_cpu, mine = False, True
     end = min(section.end, section.start + (MAX_BETWEEN if section.caller else MAX_LINES))
     for number in range(section.start, end):
         whole = log.line(number)
         lines = _unmerged(whole) if "] " in whole.text and _STAMP.search(whole.text) else [whole]
         found.merged += len(lines) - 1
         for line in lines:
-            mine = line.caller == section.caller or (
-                every_cpu and line.caller is not None and line.caller[0] == "C"
-            )
+            if line.time is not None or line.caller is not None:  # else of whom was before it
+                mine = line.caller == section.caller or (
+                    every_cpu and line.caller is not None and line.caller[0] == "C"
+                )
             if not mine and section.caller is not None:
                 found.foreign += 1
                 continue
@@ -136,6 +142,7 @@ def section_lines(log: LogText, section: Section) -> SectionLines:
             found.lines.append(line)
         if len(found.lines) >= MAX_LINES or _END.match(found.lines[-1].text):
             break
+    found.lines = unwrapped(undoubled(found.lines))
     return found
 
 
@@ -199,7 +206,13 @@ def _continues(log: LogText, section: Section, opening: _Opening) -> bool:
         hang = section.weight is Weight.HANG and _HANG_PANICS.search(panic["reason"])
         near = opening.line - section.last <= (_HANG_DISTANCE if hang else _PANIC_DISTANCE)
         return near and bool(compiled(GENERIC_PANICS).search(panic["reason"]))
-    if opening.line - section.last > _SAME:
+    counted = section.weight is Weight.FATAL and opening.kind.title.startswith(_COUNTED)
+    if opening.line - section.last > (_COUNTED_DISTANCE if counted else _SAME):
         return False
+    if (
+        section.kind.kind == opening.kind.kind == "slab-corruption"
+        and opening.kind.title[:4] == "INFO"
+    ):
+        return True  # where the object was allocated, below the trace of who found it
     between = log.lines(section.last, opening.line)
     return not any(line.caller == section.caller and _BODY.search(line.text) for line in between)
