@@ -7,6 +7,7 @@ step. The command line maps each class to one exit code (``architecture.md`` §4
 from __future__ import annotations
 
 import enum
+import re
 
 
 class Reason(enum.Enum):
@@ -73,3 +74,27 @@ class Unavailable(CrashkitError):  # noqa: N818 - a vocabulary word of the proje
         self.reason = reason
         self.detail = detail
         super().__init__(f"{what}: {reason.value}" + (f" ({detail})" if detail else ""))
+
+
+_SENTENCE = re.compile(
+    rf"(?P<what>.*?): (?P<reason>{'|'.join(reason.value for reason in Reason)})"
+    r"(?: \((?P<detail>.*)\))?",
+    re.DOTALL,
+)
+_TELLING = (Reason.AMBIGUOUS.value, Reason.NOT_APPLICABLE.value)
+_LONGEST_DETAIL = 60
+
+
+def in_brief(sentence: str) -> str:
+    """Shorten the sentence of an :class:`Unavailable`: what is missing, and why.
+
+    The detail goes, unless the reason alone tells nobody anything: ``owner: a semaphore
+    keeps no owner``.
+    """
+    found = _SENTENCE.fullmatch(sentence)
+    if found is None:
+        return sentence
+    what, reason, detail = found["what"], found["reason"], found["detail"]
+    if detail and reason in _TELLING and len(detail) <= _LONGEST_DETAIL:
+        return f"{what}: {detail}"
+    return f"{what}: {reason}"

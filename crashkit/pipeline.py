@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from crashkit.doctor import climb
 from crashkit.errors import Reason, Unavailable
 from crashkit.recipe import Recipes, load_recipes, run_recipe
 from crashkit.report import build_report, limit_entry, render_json, render_text
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
+    from crashkit.doctor import Rung
     from crashkit.finding import Finding
     from crashkit.report import Json
 
@@ -44,18 +47,30 @@ class Report(dict[str, Any]):
         return render_json(self)
 
 
-def triage(crash: Crash, *, recipes: Recipes | None = None) -> Report:
+def triage(
+    crash: Crash,
+    *,
+    recipes: Recipes | None = None,
+    reached: Callable[[Rung], None] | None = None,
+) -> Report:
     """Explain a crash: everything, as one report.
 
     :param recipes: those to run; crashkit's own and the installed ones by default
+    :param reached: called with each rung of the ladder as soon as it was looked at
     """
     started = time.monotonic()
+    ladder = []
+    for rung in climb(crash):
+        ladder.append(rung)
+        if reached is not None:
+            reached(rung)
     known = load_recipes() if recipes is None else recipes
     findings, limits, interrupted = _run_all(known, crash)
     errors = [*map(str, known.errors), *(f"recipe {f.error}" for f in findings if f.error)]
     document = build_report(
         crash,
         findings,
+        ladder=ladder,
         tried=[recipe.meta.id for recipe in known.recipes],
         limits=limits,
         errors=errors,

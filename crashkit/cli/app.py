@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-recipes_app = typer.Typer(help="List and show recipes.", no_args_is_help=True)
+recipes_app = typer.Typer(help="List, show, check and begin recipes.", no_args_is_help=True)
 app.add_typer(recipes_app, name="recipes")
 
 
@@ -114,7 +114,8 @@ def triage(
     options: Options,
 ) -> int:
     """Explain a crash: everything, as one report."""
-    from crashkit.cli.inputs import open_crash, tell_apart, warn
+    from crashkit.cli.dead_end import Telling, open_or_what_is_left
+    from crashkit.cli.inputs import tell_apart, warn
     from crashkit.pipeline import triage as explain
     from crashkit.recipe import load_recipes
 
@@ -124,12 +125,14 @@ def triage(
         if not directory.is_dir():
             raise UsageError(f"--recipes {directory} is not a directory")
     with closing(Output(options.output, files, options.color)) as output:
-        with open_crash(dump, options, symbols) as crash:
-            report = explain(crash, recipes=load_recipes(extra))
-            warn(crash, options)
+        telling = Telling(options)
+        with open_or_what_is_left(dump, options, symbols, telling) as (crash, failed):
+            report = explain(crash, recipes=load_recipes(extra), reached=telling.tell)
+            if not failed:  # it was said
+                warn(crash, options)
         as_json = options.output_format == "json"
         output.write(report.json() if as_json else report.text(options.verbose))
-        return report.exit_code
+        return failed or report.exit_code
 
 
 @command(app, "bt")
@@ -158,23 +161,6 @@ def bt(
             code = exit_code(crash)
         as_json = options.output_format == "json"
         output.write(render_json(document) if as_json else render_bt(document, options.verbose))
-        return code
-
-
-@command(app, "log")
-def log(vmcore: Vmcore, options: Options) -> int:
-    """Print the kernel log."""
-    from crashkit.cli.inputs import open_crash, warn
-    from crashkit.pipeline import exit_code
-    from crashkit.report import build_log, render_json, render_log
-
-    with closing(Output(options.output, [vmcore], "never")) as output:
-        with open_crash(vmcore, options) as crash:
-            warn(crash, options)
-            document = build_log(crash)
-            code = exit_code(crash)
-        as_json = options.output_format == "json"
-        output.write(render_json(document) if as_json else render_log(document))
         return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,19 @@ def tell_apart(files: list[Path]) -> tuple[Path, list[Path]]:
     return dumps[0], symbols
 
 
-def open_crash(path: Path, options: Options, symbols: list[Path] | None = None) -> Crash:
+def open_crash(
+    path: Path,
+    options: Options,
+    symbols: list[Path] | None = None,
+    *,
+    opened: Callable[[Crash], None] | None = None,
+) -> Crash:
     """Open a dump with the options given.
 
     A vmlinux of another build is said so on stderr; the dump's own names and types are used
     then, where it has them.
+
+    :param opened: called with the dump before its names and types are looked for
     """
     from crashkit import crash as crash_
 
@@ -79,9 +88,10 @@ def open_crash(path: Path, options: Options, symbols: list[Path] | None = None) 
             types=options.types,
             download=options.download,
             progress=None if options.quiet else _progress,
+            opened=opened,
         )
     except SymbolsError as mismatch:
-        if options.types != "auto" or not files:
+        if options.types != "auto" or not (files or options.download):
             raise
         crash = crash_.open(path, types="btf")
         if crash.types in ("symbols", "none"):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from crashkit.crash.core import Crash
 from crashkit.errors import SymbolsError
-from crashkit.symbols.attach import Wanted, attach
-from crashkit.symbols.debuginfo import vmlinux_candidates
+from crashkit.symbols.attach import Attached, Wanted, attach
+from crashkit.symbols.debuginfo import DebugFile, vmlinux_candidates
 from crashkit.target import Target, identify, open_program
 
 Progress = Callable[[int, int | None], None]
@@ -24,6 +24,7 @@ def open_crash(
     types: str = "auto",
     download: bool = False,
     progress: Progress | None = None,
+    opened: Callable[[Crash], None] | None = None,
 ) -> Crash:
     """Open a vmcore.
 
@@ -32,6 +33,8 @@ def open_crash(
     :param types: ``auto``, ``dwarf`` (only debug files) or ``btf`` (only the dump itself)
     :param download: ask debuginfod for the kernel's debug info where none is found here
     :param progress: called with the bytes fetched and their number, if that is known
+    :param opened: called with the dump before its names and types are looked for: it can be
+        asked for its log then, and what its headers say
     :raises UsageError: the live kernel was named
     :raises TargetError: the dump cannot be opened
     :raises SymbolsError: debug info was demanded and is missing or of another build,
@@ -42,23 +45,43 @@ def open_crash(
     if target.format == "text":
         return Crash.from_text(target)
     prog = open_program(target)
+    if opened is not None:
+        opened(Crash(target, prog, Attached()))
     directories = _directories(debug_directory)
     files = [Path(file) for file in symbols]
-    if download and types != "btf":
-        files += _downloaded(target, files, directories, progress)
-    attached = attach(
-        prog,
-        Wanted(
-            types=types,
-            files=tuple(files),
-            directories=directories,
-            release=target.release,
-            build_id=target.build_id,
-        ),
-    )
+    wanted = download and types != "btf"
+    fetched = _downloaded(target, files, directories, progress) if wanted else []
+    try:
+        attached = attach(
+            prog,
+            Wanted(
+                types=types,
+                files=(*files, *fetched),
+                directories=directories,
+                release=target.release,
+                build_id=target.build_id,
+            ),
+        )
+    except SymbolsError:
+        for file in fetched:  # another build's, or no debug info: it is to be asked for again
+            file.unlink(missing_ok=True)
+        raise
     crash = Crash(target, prog, attached)
     crash.timing["open"] = time.monotonic() - started
     return crash
+
+
+def open_without_names(path: str | Path, why: str) -> Crash:
+    """Open a vmcore and look for no names and types: for its log and its headers.
+
+    :param why: the sentence that the crash's ``warnings`` give for it
+    :raises TargetError: the dump cannot be opened
+    """
+    target = identify(path)
+    if target.format == "text":
+        return Crash.from_text(target)
+    missing = [DebugFile(module="vmlinux", status="missing")]
+    return Crash(target, open_program(target), Attached(files=missing, problems=[why]))
 
 
 def _downloaded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drgn import Object, Program, cast
+from drgn import Object, Program, TypeKind, cast
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.slab import for_each_slab_cache, slab_cache_order
 
@@ -100,11 +100,17 @@ def _nodes(cache: Object) -> Iterator[Object]:
     # ``struct kmem_cache_node *``; moved by Linux kernel commit 5ba6bc27b1f9 ("slab: decouple
     # pointer to barn from kmem_cache_node") (in v7.1).
     nodes = cache.per_node if has_member(cache, "per_node") else cache.node
-    count = min(int(cache.prog_["nr_node_ids"].value_()), _MAX_NODES)
-    for index in range(count):
+    for index in range(_number_of_nodes(nodes)):
         node = (nodes[index].node if has_member(nodes[index], "node") else nodes[index]).read_()
         if node:
             yield node
+
+
+def _number_of_nodes(nodes: Object) -> int:
+    # A kernel for one node has a macro (include/linux/nodemask.h) and an array of one.
+    if nodes.type_.kind is TypeKind.ARRAY and nodes.type_.length == 1:
+        return 1
+    return min(int(nodes.prog_["nr_node_ids"].value_()), _MAX_NODES)
 
 
 def _counts(cache: Object) -> tuple[int, int, int]:

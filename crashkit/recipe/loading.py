@@ -124,7 +124,7 @@ def read_sources(
         if not directory.is_dir():
             errors.append(RecipeError(f"recipes: {directory} is not a directory"))
             continue
-        for path in _recipe_files(directory):
+        for path in recipe_files(directory):
             name = str(path.relative_to(directory))
             source = _known_good(path, name) if directory == trusted else None
             try:
@@ -142,7 +142,8 @@ def read_sources(
     return [sources[recipe_id] for recipe_id in sorted(sources)], errors
 
 
-def _recipe_files(directory: Path) -> list[Path]:
+def recipe_files(directory: Path) -> list[Path]:
+    """List the recipe files below a directory; hidden and private ones are none."""
     found = []
     for path in directory.rglob("*.py"):
         parts = path.relative_to(directory).parts

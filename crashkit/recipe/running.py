@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from crashkit.errors import Reason, Unavailable
+from crashkit.errors import Reason, Unavailable, in_brief
 from crashkit.finding import (
     Check,
     CheckSpec,
@@ -189,7 +189,7 @@ def _missing(checks: Sequence[Check]) -> tuple[str, ...]:
     waiting: dict[str, list[str]] = {}
     for check in checks:
         if check.holds is None and check.role is not Role.SUPPORTING:
-            value = (check.why_not or "").partition(" (")[0]
+            value = in_brief(check.why_not or "")
             waiting.setdefault(value, []).append(check.id)
     return tuple(f"{value} ({', '.join(ids)})" for value, ids in waiting.items())
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from crashkit.report.document import build_limits, envelope
 from crashkit.report.frames_part import build_frame, registers
 from crashkit.report.parts import Json, Part, address
+from crashkit.report.printed_part import build_printed_frames
+from crashkit.report.printed_rest import build_printed_rest
 from crashkit.report.target_part import build_target
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ def build_bt(crash: Crash, stacks: Sequence[FoldedStack], *, raw: bool = False) 
     :param stacks: at least one; each is shown by its first member
     :param raw: with the words of each frame
     """
+    crashed = len(stacks) == 1 and stacks[0].first.thread == crash.thread
     entries = [_stack(crash, folded, raw=raw) for folded in stacks]
     return {
         **envelope(BT),
@@ -29,6 +32,8 @@ def build_bt(crash: Crash, stacks: Sequence[FoldedStack], *, raw: bool = False) 
         "thread": entries[0]["thread"],
         "frames": entries[0]["frames"],
         "stacks": entries,
+        "printed": build_printed_frames(crash.oops) if crashed and not crash.frames else [],
+        "printed_rest": build_printed_rest(crash) if crashed else [],
         "limits": build_limits(crash.limits),
     }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crashkit.report.columns import WIDTH, labelled, wrap
 from crashkit.report.document import build_limits, envelope
 from crashkit.report.escape import safe_tree
+from crashkit.report.ladder import Rung, build_ladder, ladder_block
 from crashkit.report.parts import Json, facts
 from crashkit.report.target_part import build_target
 
@@ -18,16 +19,23 @@ DOCTOR = "crashkit.doctor/1"
 _MARKS = {"there": "+", "absent": "-", "unknown": "?", "yes": "+", "partly": "~", "no": "-"}
 
 
-def build_doctor(crash: Crash, examined: Any, left_out: Iterable[str] | None) -> Json:  # noqa: ANN401
+def build_doctor(
+    crash: Crash,
+    examined: Any,  # noqa: ANN401
+    left_out: Iterable[str] | None,
+    ladder: Iterable[Rung] = (),
+) -> Json:
     """Build the document.
 
     :param examined: what :func:`crashkit.doctor.examine` found
     :param left_out: kinds of pages that makedumpfile left out; None: not known
+    :param ladder: how far the dump leads, as :func:`crashkit.doctor.climb` tells
     """
     return {
         **envelope(DOCTOR),
         "target": build_target(crash),
         "left_out": None if left_out is None else list(left_out),
+        "ladder": build_ladder(ladder),
         "holds": [facts(holding) for holding in examined.holdings],
         "debuginfo": [
             {"module": d.module, "status": d.status, "path": d.path} for d in crash.debuginfo
@@ -45,7 +53,13 @@ def render_doctor(document: Json, verbose: int = 0) -> str:
     :param verbose: 1 names every module
     """
     document = safe_tree(document)
-    blocks = [_file(document), _holds(document), _debuginfo(document, verbose), _answers(document)]
+    blocks = [
+        _file(document),
+        ladder_block(document),
+        _holds(document),
+        _debuginfo(document, verbose),
+        _answers(document),
+    ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
@@ -88,11 +102,15 @@ def _debuginfo(document: Json, verbose: int) -> list[str]:
         lines.append(f"{len(names)} modules {status}: {shown}{more}")
     offer = document["offer"]
     if not any(e["module"] == "vmlinux" and e["status"] == "found" for e in document["debuginfo"]):
+        ways = []
         if offer["package"]:
-            lines.append(f"to get it: {offer['distribution']}: {offer['command']}")
-        lines += [f"or: {url}" for url in offer["urls"]]
+            ways.append(f"{offer['distribution']}: {offer['command']}")
+        ways += offer["urls"]
         if offer["urls"]:
-            lines.append("or: crashkit doctor --download fetches it")
+            ways.append("crashkit doctor --download fetches it")
+        elif document["target"]["format"] != "text":
+            ways.append("no server can be asked without its build id: name its vmlinux (-s)")
+        lines += [f"{'or' if number else 'to get it'}: {way}" for number, way in enumerate(ways)]
     return labelled("DEBUG", lines) if lines else []
 
 

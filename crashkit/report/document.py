@@ -10,9 +10,11 @@ from crashkit.errors import Reason
 from crashkit.report.fault_part import build_fault
 from crashkit.report.finding_part import build_findings
 from crashkit.report.frames_part import build_frames
+from crashkit.report.ladder import Rung, build_ladder
 from crashkit.report.panic_part import build_panic
 from crashkit.report.parts import Json, Part, address, facts, had
 from crashkit.report.printed_part import fold_unasked, printed_limits
+from crashkit.report.printed_rest import build_printed_rest
 from crashkit.report.target_part import build_target
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def build_report(
     findings: Iterable[Finding],
     *,
     tried: Sequence[str] = (),
+    ladder: Iterable[Rung] = (),
     limits: Sequence[Json] = (),
     errors: Sequence[str] = (),
     timing: Mapping[str, float] | None = None,
@@ -43,6 +46,7 @@ def build_report(
     """Build the report document.
 
     :param tried: ids of all recipes that were asked
+    :param ladder: how far the dump leads, as :func:`crashkit.doctor.climb` tells
     :param limits: further entries for ``limits``, behind those of the crash
     :param errors: sentences about broken recipes
     :param timing: seconds, by phase
@@ -51,8 +55,10 @@ def build_report(
     part = Part()
     part.put("target", build_target(crash))
     part.put("panic", build_panic(crash))
+    part.put("ladder", build_ladder(ladder))
     part.put("fault", None if fault is None else build_fault(fault))
     part.put("frames", build_frames(crash))
+    part.put("printed_rest", build_printed_rest(crash))
     part.put("objects", [_object(found) for found in crash.objects])
     part.put("findings", build_findings(findings))
     part.put("recipes_tried", list(tried))

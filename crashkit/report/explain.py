@@ -44,7 +44,7 @@ def render_explain(document: Json, verbose: int = 0) -> str:
     """
     document = safe_tree(document)
     fault = document["fault"]
-    blocks = [[title_line(document)], what(document, None) + standing_out(document)]
+    blocks = [[title_line(document)], what(document, None) + standing_out(document, brief=True)]
     if fault is not None:
         blocks.append(fault_block(fault))
         if verbose:

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 
 def build_frames(crash: Crash, *, arguments: bool = True) -> list[Json]:
-    """Build the ``frames`` list, innermost first; of text alone, those the kernel printed."""
-    if crash.target.format == "text":
+    """Build the ``frames`` list, innermost first.
+
+    Of text alone, and where the stack cannot be unwound, those that the kernel printed.
+    """
+    frames = crash.frames
+    if not frames:
         return build_printed_frames(crash.oops)
-    return [build_frame(crash, frame, arguments=arguments) for frame in crash.frames]
+    return [build_frame(crash, frame, arguments=arguments) for frame in frames]
 
 
 def build_frame(crash: Crash, frame: Frame, *, arguments: bool = True) -> Json:

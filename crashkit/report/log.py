@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from crashkit.report.document import envelope
 from crashkit.report.escape import safe_lines
 from crashkit.report.parts import Json
 
-if TYPE_CHECKING:
-    from crashkit.crash import Crash
-
 LOG = "crashkit.log/1"
 
 
-def build_log(crash: Crash) -> Json:
-    """Build the document.
-
-    :raises Unavailable: the log is not in the dump
-    """
-    return {**envelope(LOG), "lines": crash.log.rstrip("\n").split("\n")}
+def build_log(text: str) -> Json:
+    """Build the document of a log, oldest line first."""
+    return {**envelope(LOG), "lines": text.rstrip("\n").split("\n")}
 
 
 def render_log(document: Json) -> str:

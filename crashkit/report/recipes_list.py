@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crashkit.recipe import Source
+from crashkit.recipe.flaws import Flaw
 from crashkit.report.columns import WIDTH, labelled, wrap
 from crashkit.report.document import envelope
 from crashkit.report.escape import safe_tree
@@ -13,6 +14,7 @@ from crashkit.report.parts import Json, Part
 
 RECIPES = "crashkit.recipes/1"
 RECIPE = "crashkit.recipe/1"
+LINT = "crashkit.lint/1"
 
 
 def build_recipes(recipes: Sequence[Source], errors: Sequence[str]) -> Json:
@@ -67,3 +69,20 @@ def render_recipe(document: Json) -> str:
         if document[key]:
             lines += wrap(", ".join(document[key]), WIDTH, " " * 8, f"{label} ")
     return "\n".join(lines) + "\n"
+
+
+def build_lint(count: int, flaws: Sequence[Flaw]) -> Json:
+    """Build the document of a linter's run over ``count`` files."""
+    entries = [{"path": flaw.path, "line": flaw.line, "message": flaw.message} for flaw in flaws]
+    return {**envelope(LINT), "files": count, "findings": entries}
+
+
+def render_lint(document: Json) -> str:
+    """Render it as compilers print errors: ``file:line: message``."""
+    document = safe_tree(document)
+    lines = [f"{f['path']}:{f['line']}: {f['message']}" for f in document["findings"]]
+    files = {found["path"] for found in document["findings"]}
+    count = document["files"]
+    recipes = f"{count} recipe{'' if count == 1 else 's'}"
+    told = f"{len(lines)} findings in {len(files)} of {recipes}" if lines else f"{recipes}: clean"
+    return "\n".join([*lines, told]) + "\n"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from crashkit.report.columns import WIDTH, labelled, wrap
 from crashkit.report.escape import safe_tree
+from crashkit.report.ladder import ladder_block
 from crashkit.report.parts import Json
+from crashkit.report.printed_rest import rest_lines
 from crashkit.report.text_banner import banner, short_banner
 from crashkit.report.text_bt import register_rows
 from crashkit.report.text_evidence import evidence_block, history_block
 from crashkit.report.text_fault import fault_block, step_lines
 from crashkit.report.text_hang import is_explained
-from crashkit.report.text_head import fix_lines, match_line, title_line, what
+from crashkit.report.text_head import fix_lines, is_unread, match_line, title_line, what
 from crashkit.report.text_open import (
     collect_lines,
     next_lines,
@@ -22,6 +24,9 @@ from crashkit.report.text_packet import packet_block
 from crashkit.report.text_panic import panic_blocks
 from crashkit.report.text_stack import is_printed, stack_block
 
+_MOST_LINES = 4
+"""Of the report for one of the log."""
+
 
 def render_text(document: Json, verbose: int = 0) -> str:
     """Render the report document as text.
@@ -29,8 +34,8 @@ def render_text(document: Json, verbose: int = 0) -> str:
     :param verbose: 1 adds values and inlined frames, 2 all frames and the arguments' proofs
     """
     document = safe_tree(document)
-    leading = [f for f in document["findings"] if f["verdict"] != "refuted"]
-    blocks = [[title_line(document)]]
+    leading = _leading(document)
+    blocks = [[title_line(document)], ladder_block(document)]
     if leading:
         blocks += _explained(document, leading, verbose)
     else:
@@ -40,11 +45,24 @@ def render_text(document: Json, verbose: int = 0) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def _refuted(document: Json) -> list[str]:
+def _leading(document: Json) -> list[Json]:
+    # What says something, the surest first.
+    told = [f for f in document["findings"] if not _is_set_aside(document, f)]
+    return sorted(told, key=lambda f: (f["verdict"] != "confirmed", -f["required"]["hold"]))
+
+
+def _is_set_aside(document: Json, finding: Json) -> bool:
+    # Refuted; or of a dump, and nothing of it could be read.
+    if finding["error"] or document["target"]["format"] == "text":
+        return bool(finding["verdict"] == "refuted")
+    return finding["verdict"] == "refuted" or is_unread(finding)
+
+
+def _set_aside(document: Json) -> list[str]:
     return [
         line
         for finding in document["findings"]
-        if finding["verdict"] == "refuted"
+        if _is_set_aside(document, finding)
         for line in match_line(finding)
     ]
 
@@ -54,16 +72,16 @@ def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[s
     text = document["target"]["format"] == "text"
     head = [*what(document, first), *match_line(first, from_text=text), *fix_lines(first)]
     head += [line for finding in others for line in match_line(finding, from_text=text)]
-    blocks = [head + _refuted(document), banner(document)]
+    blocks = [head + _set_aside(document), banner(document)]
     if document["fault"]:
         blocks.append(fault_block(document["fault"]))
         blocks += [printed_code(document), _printed_registers(document)]
     blocks += [_evidence(document, first, verbose), history_block(first)]
     for finding in others:
-        heading = match_line(finding, from_text=text)
-        blocks += [[*heading, *fix_lines(finding), *evidence_block(finding, verbose)]]
+        heading = f"ALSO   {finding['recipe']}: {finding['verdict'].upper()}"
+        blocks += [[heading, *fix_lines(finding), *evidence_block(finding, verbose)]]
     blocks += panic_blocks(document, verbose)
-    blocks.append([*stack_block(document, verbose), *packet_block(document)])
+    blocks.append([*stack_block(document, verbose), *rest_lines(document), *packet_block(document)])
     settle = [f"{finding['recipe']}: " * (len(leading) > 1) + entry
               for finding in leading for entry in finding["to_settle"]]  # fmt: skip
     if settle:
@@ -87,19 +105,27 @@ def _evidence(document: Json, finding: Json, verbose: int) -> list[str]:
 
 def _unexplained(document: Json, verbose: int) -> list[list[str]]:
     fault = document["fault"]
-    head = [*what(document, None), *_refuted(document)]
+    head = [*what(document, None), *_set_aside(document)]
     head += _no_match(document) + standing_out(document)
     full = fault is None or verbose > 0
     blocks = [head, banner(document) if full else short_banner(document)]
     blocks += panic_blocks(document, verbose)
     code = printed_code(document)
     steps = step_lines(fault) if fault and not code else []
-    blocks += [code, [*steps, *stack_block(document, verbose), *packet_block(document)]]
+    blocks += [
+        code,
+        [*steps, *stack_block(document, verbose), *rest_lines(document), *packet_block(document)],
+    ]
     blocks.append(_printed_registers(document))
     if document["log_excerpt"]:
-        blocks.append(["LOG", *(f"  {line}"[:WIDTH] for line in document["log_excerpt"])])
+        blocks.append(["LOG", *_log(document["log_excerpt"])])
     blocks.append([*next_lines(document), *collect_lines(document), *search_line(document)])
     return blocks
+
+
+def _log(lines: list[str]) -> list[str]:
+    # In full, as far as a line does not run on and on.
+    return [part for line in lines for part in wrap(line, WIDTH, " " * 17, "  ")[:_MOST_LINES]]
 
 
 def _printed_registers(document: Json) -> list[str]:
@@ -115,7 +141,7 @@ def _no_match(document: Json) -> list[str]:
         words += "  Not explained."
     if document["panic"]["intentional"]:
         words = f"none needed: intentional.  ({_tried(document)})"
-    return labelled("" if _refuted(document) else "MATCH", [words])
+    return labelled("" if _set_aside(document) else "MATCH", [words])
 
 
 def _tried(document: Json) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from crashkit.report.columns import bare
 from crashkit.report.parts import Json
+from crashkit.report.text_operand import accessed
 
 _VERBS = {"read": "read", "write": "wrote", "exec": "called"}
 _NOUNS = {"read": "read of", "write": "write to", "exec": "call of"}
 _MOST_ORIGINS = 3
+_PLAIN = re.compile(r"\*\(u\d+ \*\)(\w+)")
+"""What a repeated instruction reads or writes through a parameter without a type."""
 
 
 def is_check(fault: Json) -> bool:
@@ -15,7 +20,8 @@ def is_check(fault: Json) -> bool:
     return (fault["instruction"] or "").split(" ")[0] in ("ud2", "ud1")
 
 
-def _is_division(fault: Json) -> bool:
+def is_division(fault: Json) -> bool:
+    """Whether a division faulted by its values."""
     return (fault["instruction"] or "").startswith(("div", "idiv")) and not fault["access"]
 
 
@@ -23,18 +29,23 @@ def did(fault: Json) -> str:
     """Say what the instruction did, as the rest of a sentence about it."""
     if is_check(fault):
         condition = fault.get("condition")
-        return "failed a check of its own" + (f", {condition['text']}" if condition else "")
-    if _is_division(fault):
+        return "failed a check of its own" + (f": {condition['text']}" if condition else "")
+    if is_division(fault):
         return f"divided {fault['expression']}" if fault["expression"] else "divided by zero"
     if fault["access"] is None:
         return f"ran {fault['instruction']}" if fault["instruction"] else "stopped"
     verb = _VERBS.get(fault["access"], "touched")
     if fault["expression"]:
-        return f"{verb} {fault['expression']}"
+        return f"{verb} {_expression(fault)}"
     if fault["access"] == "exec":
         return f"jumped to {_where(fault)}"
-    by = f" ({fault['instruction']})" if fault["instruction"] else ""
-    return f"{verb} {_where(fault)}{by}"
+    return f"{verb} {accessed(fault)}"
+
+
+def _expression(fault: Json) -> str:
+    text = str(fault["expression"])
+    plain = _PLAIN.fullmatch(text)
+    return f"memory at {plain[1]}" if plain and fault.get("progress") else text
 
 
 def _where(fault: Json) -> str:
@@ -44,8 +55,9 @@ def _where(fault: Json) -> str:
 def subject(fault: Json) -> str:
     """Name what the instruction did, as the head of a line."""
     if is_check(fault):
-        return str(fault["diagnosis"]["statement"] or "a check in the code failed")
-    if _is_division(fault):
+        said = str(fault["diagnosis"]["statement"] or "a check in the code failed")
+        return said.replace("failed: ", "failed because ", 1)
+    if is_division(fault):
         return f"division {fault['expression'] or fault['instruction']}"
     at = f" ({bare(fault['address'])})" if fault["address"] else ""
     if fault["access"] == "exec":
@@ -53,10 +65,16 @@ def subject(fault: Json) -> str:
         if not fault["expression"]:
             return f"jump to {_where(fault)}{by}"
         return f"call of {fault['expression']}{at}{by}"
+    if fault.get("conflict") and fault["instruction"]:
+        at = _where(fault) if fault["address"] else "what the CPU reported"
+        return f"{fault['instruction']}: {at} is not where its registers point (CONFLICT)"
     if fault["access"] is None and fault["instruction"]:
-        return f"execution of {fault['instruction']}"
+        faulted = f", which faulted at {_where(fault)}" if fault["address"] else ""
+        return f"execution of {fault['instruction']}{faulted}"
     noun = _NOUNS.get(fault["access"], "access to")
-    return f"{noun} {fault['expression'] or fault['instruction'] or 'unknown memory'}{at}"
+    if not fault["expression"]:
+        return f"{fault['access'] or 'access'} of {accessed(fault)}"
+    return f"{noun} {_expression(fault)}{at}"
 
 
 def came_from(fault: Json) -> list[str]:
@@ -73,7 +91,7 @@ def came_from(fault: Json) -> list[str]:
             now = f", {bare(step['now'])} now"
         lines.append(f"{step['function']} (#{step['frame']}) passed {said}{value}{now}{unsure}")
     ways = [one["expression"] or "?" for one in fault.get("one_of", ())]
-    if ways:
+    if any(way != "?" for way in ways):
         lines.append(f"{fault['null_or_bad'] or fault['bad_register']}: one of {', '.join(ways)} ~")
     if fault.get("progress"):
         lines.append(fault["progress"])

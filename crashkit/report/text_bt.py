@@ -6,6 +6,9 @@ from crashkit.report.argument_text import arguments
 from crashkit.report.columns import WIDTH, bare, wrap, wrap_groups
 from crashkit.report.escape import safe_tree
 from crashkit.report.parts import Json
+from crashkit.report.printed_part import PRINTED_UNSURE
+from crashkit.report.printed_rest import rest_lines
+from crashkit.report.text_fault import place
 from crashkit.report.text_proofs import proof_lines
 
 _LAYOUT = (  # crash's bt: x86_64_display_full_frame()
@@ -30,6 +33,7 @@ def render_bt(document: Json, verbose: int = 0) -> str:
     lines: list[str] = []
     for number, stack in enumerate(document["stacks"]):
         lines += ([""] if number else []) + _stack(stack, verbose)
+    lines += _printed(document)
     for entry in document["limits"]:
         lines.append(f"({entry['what']}: {entry['reason']})")
     return "\n".join(lines) + "\n"
@@ -50,6 +54,18 @@ def _stack(stack: Json, verbose: int) -> list[str]:
     if stack["damage"]:
         lines.append(f"(corrupt, nothing on it is proved: {stack['damage']})")
     return lines
+
+
+def _printed(document: Json) -> list[str]:
+    frames = document["printed"]
+    if not frames:
+        return rest_lines(document)
+    rows = []
+    for frame in frames:
+        unsure = "? " if frame["how"] == PRINTED_UNSURE else ""
+        where = place(frame["function"], frame["offset"], frame["module"], None)
+        rows.append(f"{'#' + str(frame['index']):>3} {unsure}{where}")
+    return ["(as the kernel printed it; ? may be left over from earlier)", *rows]
 
 
 def _members(stack: Json) -> list[str]:

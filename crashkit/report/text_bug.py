@@ -17,7 +17,9 @@ def block(section: Json, _document: Json, verbose: int) -> list[str]:
     once = " once" if entry and entry["once"] else ""
     lines = [f"{name}{once} at {section['where']} (by the {section['origin']})"]
     if section["message"]:
-        lines.append(f"it said: {section['message']}")
+        by_it = entry is None or entry["warning"]
+        said = "it said" if by_it else "printed right before it ~"
+        lines.append(f"{said}: {section['message']}")
     if entry and entry["format"]:
         lines.append(f"its format: {entry['format']}")
     if section["conflict"]:

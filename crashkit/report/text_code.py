@@ -6,6 +6,7 @@ from crashkit.report.columns import labelled
 from crashkit.report.parts import Json
 
 _SHOWN = 8
+_MOST_BYTES = 16
 
 
 def block(section: Json, _document: Json, verbose: int) -> list[str]:
@@ -24,4 +25,10 @@ def _difference(one: Json) -> str:
     bits = sum((a ^ b).bit_count() for a, b in zip(was, is_, strict=True))
     flip = "one bit" if bits == 1 else f"{bits} bits"
     where = one["symbol"] or one["address"]
-    return f"{where}: {was.hex(' ')} in vmlinux, {is_.hex(' ')} here ({flip})"
+    return f"{where}: {_hex(was)} in vmlinux, {_hex(is_)} here ({flip})"
+
+
+def _hex(data: bytes) -> str:
+    if len(data) <= _MOST_BYTES:
+        return data.hex(" ")
+    return f"{data[:_MOST_BYTES].hex(' ')} ... ({len(data)} bytes)"

@@ -48,9 +48,12 @@ def _context(entry: Json) -> str:
 
 
 def _preempt(entry: Json) -> str:
-    # What the panic itself added is not told apart, so only softirqs and nesting are said.
+    # What the panic itself added is not told apart; the other CPUs were only stopped.
     count = entry["preempt_count"]
     if count is None:
         return ""
-    disabled = count["softirq"] >> 1
-    return f" bh-off:{disabled}" if disabled else ""
+    bottom_halves = count["softirq"] >> 1
+    said = f" bh-off:{bottom_halves}" if bottom_halves else ""
+    if entry["panicked"] is False and count["preempt"] and not entry["idle"]:
+        said += f" preempt-off:{count['preempt']}"
+    return said

@@ -10,7 +10,7 @@ def block(section: Json, _document: Json, _verbose: int) -> list[str]:
     """Render what was divided by what."""
     where = section["divisor_operand"]
     if section["divisor_address"] is not None:
-        where = f"memory at {bare(section['divisor_address'])}, as it is now"
+        where = f"memory at {bare(section['divisor_address'])}, read again"
     numbers = f"{section['dividend']} / {section['divisor']}"
-    words = f"{section['instruction']}: {numbers}, divisor in {where}: {section['cause']}"
+    words = f"{section['instruction']}: {numbers}, {section['cause']}; the divisor is in {where}"
     return labelled("DIVIDE", [words])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crashkit.errors import in_brief
 from crashkit.report.columns import WIDTH, bare, flowed, with_commands, wrap
 from crashkit.report.parts import Json
 
@@ -47,13 +48,8 @@ def told(check: Json, *, negate: bool = False) -> str:
     mark = _MARKS[not holds if negate and holds is not None else holds]
     inferred = any(value["certainty"] == "inferred" for value in check["values"])
     words = check["statement"] + ("~" if inferred else "")
-    seen = brief(check["why_not"] or "") if holds is None else check["note"]
+    seen = in_brief(check["why_not"] or "") if holds is None else check["note"]
     return f"{mark} {words}" + (f": {seen}" if seen else "")
-
-
-def brief(why_not: str) -> str:
-    """Shorten a reason to what is missing and why; the detail is for those who ask."""
-    return why_not.partition(" (")[0]
 
 
 def commands(check: Json) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
 from crashkit.report.text_access import came_from, held_by, is_check
+from crashkit.report.text_places import source_line
 
 
 def place(symbol: str | None, offset: int | None, module: str | None, size: int | None) -> str:
@@ -22,12 +23,14 @@ def fault_block(fault: Json) -> list[str]:
     where = place(fault["symbol"], fault["offset"], fault["module"], fault["size"])
     if fault["symbol"] is None:
         where = bare(fault["ip"])
-    source = f"   {fault['source']}" if fault["source"] else ""
+    source = f"   {source_line(fault['source'])}" if fault["source"] else ""
     lines = [f"FAULT  {where}{source}", *step_lines(fault)]
+    if fault.get("conflict"):
+        lines += wrap(f"CONFLICT: {fault['conflict']}", WIDTH, " " * 7)
     statement = fault["diagnosis"]["statement"]
     if fault["diagnosis"]["kind"] != "null" or not fault["null_or_bad"]:
         lines += wrap(statement, WIDTH, " " * 7)
-    lines += _evidence(fault["diagnosis"])
+    lines += _evidence(fault)
     for line in (*came_from(fault), *held_by(fault)):
         lines += wrap(line, WIDTH, " " * 9, " " * 7)
     if fault["alternatives"]:
@@ -35,16 +38,22 @@ def fault_block(fault: Json) -> list[str]:
     return lines
 
 
+def evidence(fault: Json) -> list[str]:
+    """Sentences that say what the diagnosis rests on; none where it speaks for itself."""
+    diagnosis = fault["diagnosis"]
+    if diagnosis["kind"] in _ALONE and not diagnosis.get("details", {}).get("free_list"):
+        return []
+    return list(diagnosis.get("evidence", ()))
+
+
 _ALONE = ("null", "err-ptr", "container-of-null")
 """Kinds that need no evidence but that the memory they came from was free."""
 
 
-def _evidence(diagnosis: Json) -> list[str]:
-    if diagnosis["kind"] in _ALONE and not diagnosis.get("details", {}).get("free_list"):
-        return []
+def _evidence(fault: Json) -> list[str]:
     return [
         line
-        for sentence in diagnosis.get("evidence", ())
+        for sentence in evidence(fault)
         for line in wrap(sentence, WIDTH, " " * 9, " " * 7 + "- ")
     ]
 
@@ -65,12 +74,13 @@ def step_lines(fault: Json) -> list[str]:
 
 
 def _row(step: Json, fault: Json) -> tuple[str, str, str, str]:
-    at = "" if step["offset"] is None else f"+{step['offset']:#x}"
+    at = "" if step["offset"] is None else f"{step['offset']:+#x}"
     value = _trap(fault) if step["trapping"] else _values(step)
     expression = step["expression"]
     if step["trapping"] and is_check(fault) and fault.get("condition"):
         expression = fault["condition"]["text"]
-    return at, step["instruction"] or _held(step, fault), expression or "?", value
+    unknown = "" if step["trapping"] and is_check(fault) else "?"
+    return at, step["instruction"] or _held(step, fault), expression or unknown, value
 
 
 def _held(step: Json, fault: Json) -> str:

@@ -6,6 +6,8 @@ from crashkit.report.parts import Json
 from crashkit.report.text_places import place, seconds, task_name
 
 _HALF = 0.5
+_SAY_ALL = ("init", "mce")
+"""Sections after which nothing of the kernel is left to explain."""
 
 
 def hang_sentence(document: Json) -> str | None:
@@ -15,7 +17,7 @@ def hang_sentence(document: Json) -> str | None:
         return _waits(facts.get("waits"))
     if kind in ("soft-lockup", "hard-lockup", "rcu-stall"):
         return _spins(facts.get("spin")) or _stalled(facts.get("stall"))
-    return None
+    return _spins(facts.get("spin")) if kind == "nmi" else None
 
 
 def is_explained(document: Json) -> bool:
@@ -26,7 +28,9 @@ def is_explained(document: Json) -> bool:
         return waits is not None and bool(waits["cycles"] or _cause(waits))
     if kind in ("soft-lockup", "hard-lockup", "rcu-stall"):
         return _spins(facts.get("spin")) is not None
-    return kind == "oom" and _one_has_most(facts.get("oom"))
+    if kind == "oom":
+        return _one_has_most(facts.get("oom"))
+    return any(facts.get(key) is not None for key in _SAY_ALL)
 
 
 def _waits(waits: Json | None) -> str | None:
@@ -77,7 +81,8 @@ def _spins(spin: Json | None) -> str | None:
             continue
         holder = lock["holders"][0]
         sure = "has" if holder["certainty"] == "proved" else "seems to have (~)"
-        cpus = ", ".join(f"CPU {one['cpu']}" for one in lock["spinners"])
+        *most, last = [f"CPU {one['cpu']}" for one in lock["spinners"]] or ["a CPU"]
+        cpus = f"{', '.join(most)} and {last}" if most else last
         verb = "spins" if len(lock["spinners"]) == 1 else "spin"
         if holder["spins_itself"]:
             return f"{cpus} {verb} for a {lock['kind']} that it {sure} itself."

@@ -168,7 +168,10 @@ def _processes(section: Json, verbose: int) -> list[str]:
         + f" (anon {size(one['anon'])}, shared {size(one['shmem'])})" * bool(verbose)
         for one in found["processes"][: 10 if verbose else 3]
     ]
-    return wrap(f"largest of {found['number']} processes: {'; '.join(words)}", WIDTH, " " * 7)
+    which = f"largest of {found['number']} processes"
+    if found["number"] == 1:
+        which = "the only process"
+    return wrap(f"{which}: {'; '.join(words)}", WIDTH, " " * 7)
 
 
 def _agreement(section: Json) -> list[str]:

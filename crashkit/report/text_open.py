@@ -5,7 +5,8 @@ from __future__ import annotations
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
 from crashkit.report.printed_part import PRINTED_UNSURE
-from crashkit.report.text_access import held_by, is_check
+from crashkit.report.text_access import held_by, is_check, is_division
+from crashkit.report.text_fault import evidence
 from crashkit.report.text_head import bad_link
 
 _OUTSIDE = {"O": "out-of-tree", "P": "proprietary", "E": "unsigned", "F": "forced"}
@@ -15,32 +16,43 @@ _BEFORE, _AFTER = 6, 4
 """Instructions shown around the trapping one."""
 
 
-def standing_out(document: Json) -> list[str]:
-    """Number what is unusual in this crash, then say what it is not."""
+def standing_out(document: Json, *, brief: bool = False) -> list[str]:
+    """Number what is unusual in this crash, then say what it is not.
+
+    :param brief: without what the statements rest on
+    """
     found = [
-        *_from_fault(document["fault"]),
+        *_from_fault(document["fault"], brief),
         *_from_sections(document["panic"]["facts"]),
         *_from_frames(document),
         *_from_panic(document),
     ]
     lines: list[str] = []
     for number, words in enumerate(found, 1):
-        lines += wrap(words, WIDTH, "    ", f"{number:2}  ")
+        statement, *rests_on = words.split("\n")
+        lines += wrap(statement, WIDTH, "    ", f"{number:2}  ")
+        for sentence in rests_on:
+            lines += wrap(sentence, WIDTH, "      ", "    - ")
     excluded = _excluded(document["fault"])
     if excluded:
         lines += wrap("; ".join(excluded), WIDTH, " " * 7, "NOT    ")
-    for key in ("expression", "null_or_bad", "instruction"):
-        if (
-            document["fault"]
-            and not is_check(document["fault"])
-            and key in document["fault"]["why"]
-        ):
-            lines += wrap(document["fault"]["why"][key], WIDTH, " " * 7, "OPEN   ")
-            break
+    lines += _open(document["fault"])
     return lines
 
 
-def _from_fault(fault: Json | None) -> list[str]:
+def _open(fault: Json | None) -> list[str]:
+    # What does not apply is no open question, nor what lies where a jump could not go.
+    if fault is None or is_check(fault):
+        return []
+    absent = fault.get("absent") or {}
+    for key in ("expression", "null_or_bad", "instruction"):
+        is_target = key == "instruction" and fault["access"] == "exec"
+        if key in fault["why"] and absent.get(key) != "not-applicable" and not is_target:
+            return wrap(fault["why"][key], WIDTH, " " * 7, "OPEN   ")
+    return []
+
+
+def _from_fault(fault: Json | None, brief: bool) -> list[str]:
     if fault is None:
         return []
     found = []
@@ -51,8 +63,10 @@ def _from_fault(fault: Json | None) -> list[str]:
             " CPU wrote it between fault and dump ~"
         )
     found += held_by(fault)
-    if fault["diagnosis"]["kind"] != "null" and fault["expression"]:
-        found.append(fault["diagnosis"]["statement"])
+    said = fault["diagnosis"]["kind"] == "null" or is_check(fault) or is_division(fault)
+    if not said and fault["expression"]:
+        rests_on = [] if brief else evidence(fault)
+        found.append("\n".join([fault["diagnosis"]["statement"], *rests_on]))
     if fault["alternatives"]:
         found.append("the expression may also be " + "; ".join(fault["alternatives"]))
     return found
@@ -83,11 +97,15 @@ def _from_panic(document: Json) -> list[str]:
         found.append(f"third-party code is loaded ({', '.join(outside)} module)")
     earlier = document["panic"]["earlier"]
     if earlier:
-        found.append(f"{len(earlier)} report(s) before it in the log: {earlier[0]['title']}")
+        found.append(f"{_reports(earlier)} before it in the log: {earlier[0]['title']}")
     later = document["panic"]["later"]
     if later and document["target"]["format"] == "text":
-        found.append(f"{len(later)} report(s) after it in the log: {later[0]['title']}")
+        found.append(f"{_reports(later)} after it in the log: {later[0]['title']}")
     return found
+
+
+def _reports(reports: list[Json]) -> str:
+    return f"{len(reports)} report{'s' * (len(reports) > 1)}"
 
 
 def _excluded(fault: Json | None) -> list[str]:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from crashkit.report.columns import bare
 from crashkit.report.parts import Json
+
+_TREE = re.compile(
+    r"/(?:\S*/)?(?=(?:arch|block|certs|crypto|drivers|fs|include|init|io_uring|ipc|kernel|lib|mm"
+    r"|net|rust|samples|security|sound|tools|usr|virt)/)"
+)
+"""Where a kernel was built: the path before the directories of its tree."""
+
+
+def source_line(text: str) -> str:
+    """Write a source line as the kernel's tree names it: ``arch/x86/entry/entry_64.S:121``."""
+    return _TREE.sub("", text, count=1) if text.startswith("/") else text
 
 
 def task_name(task: Json) -> str:

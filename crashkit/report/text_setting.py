@@ -45,4 +45,6 @@ def _where(section: Json) -> str:
     if section["namespaces"]:
         inside = f" (PID {section['pid_in_namespace']} there)" * bool(section["pid_in_namespace"])
         words.append(f"own {', '.join(section['namespaces'])} namespaces{inside}")
+    if section.get("nodename"):
+        words.append(f"its host name is {section['nodename']}")
     return "; ".join(words)

@@ -22,7 +22,7 @@ def block(section: Json, _document: Json, verbose: int) -> list[str]:
     if section["printed_bytes"] and section["corroborated"] is not True:
         words = f"the log says {section['printed_bytes']}; in memory they are right now"
         lines.append(f"CONFLICT: {words}")
-    lines += _tracks(report["tracks"], verbose)
+    lines += _tracks(report, verbose)
     if verbose or not report["tracks"]:
         lines += _neighbours(report)
     if not report["debug"]:
@@ -59,13 +59,23 @@ def _differences(area: Json, report: Json) -> Iterator[str]:
         yield f"{area['name']}, {place}: {count} {found}{text} instead of {one['expected']:#04x}"
 
 
-def _tracks(tracks: list[Json], verbose: int) -> Iterator[str]:
-    for track in tracks:
-        age = f" {track['age_s']} s before the dump" if track["age_s"] is not None else ""
-        by = f"{track['what']} by {track['caller'] or bare(track['address'])}"
+def _tracks(report: Json, verbose: int) -> Iterator[str]:
+    for track in report["tracks"]:
+        age = f", {track['age_s']} s before the dump" if track["age_s"] is not None else ""
+        # Of an object in use that is its user before.
+        before = " (before it was allocated)" * (track["what"] == "freed" and _in_use(report))
+        by = f"{track['what']}{before} by {track['caller'] or bare(track['address'])}"
         stack = track["stack"] if verbose else track["stack"][:5]
         below = f": {' < '.join(stack)}" if stack else ""
         yield f"{by}, pid {track['pid']}, CPU {track['cpu']}{age}{below}"
+
+
+def _in_use(report: Json) -> bool:
+    ages = {track["what"]: track["age_s"] for track in report["tracks"]}
+    freed, allocated = ages.get("freed"), ages.get("allocated")
+    if report["allocated"] is not True or freed is None or allocated is None:
+        return False
+    return bool(freed > allocated)
 
 
 def _neighbours(report: Json) -> Iterator[str]:

@@ -7,6 +7,7 @@ from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
 from crashkit.report.printed_part import PRINTED, PRINTED_UNSURE
 from crashkit.report.text_fault import place
+from crashkit.report.text_places import source_line
 from crashkit.report.text_proofs import proof_lines
 
 _PLACE = 46
@@ -97,7 +98,8 @@ def frame_lines(frame: Json, verbose: int = 0) -> list[str]:
     head = f"  {number:<4} {where}{tail}"
     shown = "  ".join(arguments(frame, lost=bool(verbose), pointers=True, named=bool(verbose)))
     if frame["source"]:
-        shown = f"{frame['source']}  {shown}" if shown else frame["source"]
+        source = source_line(frame["source"])
+        shown = f"{source}  {shown}" if shown else source
     if not shown:
         return [head]
     width = max(_PLACE + 6, len(head) + 2)

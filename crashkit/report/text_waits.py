@@ -57,8 +57,12 @@ def _cycle(
     cycle: list[str], tasks: dict[str, Json], waiting: dict[str, Json], told: set[str]
 ) -> list[str]:
     sure = all(waiting[task]["certainty"] == "proved" for task in cycle)
-    lines = [f"  DEADLOCK{'' if sure else ' ~'}: {len(cycle)} tasks wait for each other"
-             if len(cycle) > 1 else "  DEADLOCK: it waits for what it holds itself"]  # fmt: skip
+    names = [task_name(tasks[address]) for address in (*cycle[:_DEPTH], cycle[0])]
+    head = f"  DEADLOCK{'' if sure else ' ~'}: {len(cycle)} tasks wait for each other: "
+    lines = wrap(head + " -> ".join(names), WIDTH, " " * 6)
+    lines[0] = "  " + lines[0].lstrip()
+    if len(cycle) == 1:
+        lines = ["  DEADLOCK: it waits for what it holds itself"]
     for at, address in enumerate(cycle):
         told.add(address)
         mark = "   <-- cycle" if at == len(cycle) - 1 else ""

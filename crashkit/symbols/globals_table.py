@@ -45,6 +45,8 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "init_nsproxy": ("struct nsproxy",),
     # kernel/kprobes.c: as long as KPROBE_TABLE_SIZE says
     "kprobe_table": ("struct hlist_head [64]",),
+    # arch/x86/kernel/alternative.c
+    "bp_desc": ("struct bp_patching_desc",),
     "avenrun": ("unsigned long [3]",),
     "timekeeper_data": ("struct tk_data []",),
     "tk_core": ("struct tk_data",),
@@ -79,7 +81,7 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "nr_swapfiles": ("unsigned int",),
     "hstates": ("struct hstate []",),
     "hugetlb_max_hstate": ("int",),
-    "slub_debug": ("int",),
+    "slub_debug": ("slab_flags_t", "unsigned int"),
     # mm: accounting (mm/percpu.c, mm/vmalloc.c, mm/oom_kill.c, mm/debug.c, mm/swapfile.c,
     # mm/page_alloc.c)
     "gfpflag_names": ("struct trace_print_flags []",),
@@ -103,7 +105,6 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     # kernel/hung_task.c, kernel/watchdog.c, kernel/rcu
     "hardlockup_panic": ("unsigned int",),
     "nmi_watchdog_user_enabled": ("int",),
-    "panic_on_rcu_stall": ("int",),
     "rcu_cpu_stall_suppress": ("int",),
     "rcu_cpu_stall_timeout": ("int",),
     "rcu_preempt_state": ("struct rcu_state",),
@@ -140,10 +141,15 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "block_class": ("struct class",),
     "super_blocks": ("struct list_head",),
     "file_systems": ("struct file_system_type *",),
+    "nr_files": ("struct percpu_counter",),
     "class_kset": ("struct kset *",),
     "bus_kset": ("struct kset *",),
     "devices_kset": ("struct kset *",),
-    # net/core/net_namespace.c
+    # kernel/fork.c, drivers/char/random.c
+    "total_forks": ("unsigned long",),
+    "sysctl_bootid": ("unsigned char [16]",),
+    # net/core/net_namespace.c, net/core/sock.c
+    "proto_list": ("struct list_head",),
     "init_net": ("struct net",),
     "net_namespace_list": ("struct list_head",),
     "max_gen_ptrs": ("unsigned int",),

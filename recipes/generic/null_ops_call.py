@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
 from crashkit.crash.panics.evidence import fact, holds, jumped_wild, section_of, word_value
+from crashkit.crash.scenes import JumpScene
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
@@ -23,13 +24,15 @@ from crashkit.value import Certainty, Origin
 
 if TYPE_CHECKING:
     from crashkit.crash.panics.exec import Exec
-    from crashkit.fault.model import Fault, Link
+    from crashkit.fault.model import Link
 
 META = Meta(
     id="null-ops-call",
     claim="a function pointer in a structure was NULL when it was called, and is NULL where the"
     " code reads it (read again ~)",
     references=("arch/x86/mm/fault.c: show_fault_oops(), supervisor instruction fetch",),
+    matches=("kind-nullcall",),
+    rejects=("kind-wildcall", "kind-nxjump", "kind-unloaded"),
     told_apart_from=(
         "a wild or stale pointer: what was called is not NULL",
         "a structure that is gone: its member is no longer NULL, or cannot be read",
@@ -52,19 +55,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield supporting("table", "the structure is a constant table", lambda: _is_table(scene))
 
 
-class _Scene:
-    # What the checks look at. Every property raises Unavailable when it cannot be had.
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-
-    @cached_property
-    def fault(self) -> Fault:
-        fault = self.crash.fault
-        if fault is None or self.crash.fault_frame is None:
-            raise Unavailable("the registers", Reason.NOT_IN_DUMP, "none of the fault")
-        return fault
-
+class _Scene(JumpScene):
     @cached_property
     def jump(self) -> Exec:
         from crashkit.crash.panics.exec import Exec
@@ -92,10 +83,7 @@ class _Scene:
 
 
 def _is_zero(scene: _Scene) -> Observation:
-    if scene.fault.ip is None:
-        raise Unavailable("RIP", Reason.NOT_IN_DUMP)
-    rip = fact("RIP", scene.fault.ip, "bt", "crash.fault.ip", origin=Origin.REGISTER)
-    return seen(rip.value == 0, rip)
+    return seen(scene.target == 0, scene.rip())
 
 
 def _is_call(scene: _Scene) -> Observation:

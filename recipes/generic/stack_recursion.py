@@ -36,6 +36,8 @@ META = Meta(
     id="stack-recursion",
     claim="the stack ran out, and most of it are frames of functions that call each other",
     references=("arch/x86/kernel/traps.c: handle_stack_overflow(); CONFIG_VMAP_STACK",),
+    matches=("kind-stackoverflow",),
+    rejects=("kind-doublefault", "kind-stackprotector"),
     told_apart_from=(
         "a stack pointer that was lost: it is in no stack",
         "an overwritten stack: the stack pointer has room left",
@@ -104,8 +106,10 @@ def _exhausted(scene: _Scene) -> Observation:
         raise Unavailable("the stack pointer", stack.absent.get("sp", Reason.NOT_SAVED))
     if stack.place not in _BESIDE:
         return seen(False, _sp(stack), note=f"it is in {stack.place}")
-    note = f"{stack.place}, {stack.left} bytes from the end of {stack.high - stack.low}"
-    return seen((stack.left or 0) < 0, _sp(stack), note=note)
+    left, size = stack.left or 0, stack.high - stack.low
+    past = "past" if left < 0 else "from"
+    note = f"{stack.place}, {abs(left)} bytes {past} the end of {size}"
+    return seen(left < 0, _sp(stack), note=note)
 
 
 def _sp(stack: TaskStack) -> Value:

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING
 
 from crashkit.crash import Crash
 from crashkit.crash.panics.evidence import fact, holds, jumped_wild, word_value
+from crashkit.crash.scenes import JumpScene
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
-from crashkit.value import Origin, Value
 
 if TYPE_CHECKING:
     from crashkit.decode.address_walk import PageWalk
-    from crashkit.fault.model import Fault
 
 META = Meta(
     id="stale-module-pointer",
     claim="a call went into the modules' area where no module is, and a module had been unloaded",
     references=("kernel/module/main.c: last_unloaded_module; kernel/module/tracking.c",),
+    matches=("kind-unloaded",),
+    rejects=("kind-nxjump", "kind-wildcall", "kind-nullcall"),
     told_apart_from=(
         "a wild pointer: it leads to data, to user space or to no address at all",
         "a module that is loaded: its functions have names",
@@ -52,25 +53,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield supporting("aligned", "it is aligned as functions are", lambda: _aligned(scene))
 
 
-class _Scene:
-    # What the checks look at. Every property raises Unavailable when it cannot be had.
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-
-    @cached_property
-    def fault(self) -> Fault:
-        fault = self.crash.fault
-        if fault is None or self.crash.fault_frame is None:
-            raise Unavailable("the registers", Reason.NOT_IN_DUMP, "none of the fault")
-        return fault
-
-    @cached_property
-    def target(self) -> int:
-        if self.fault.ip is None:
-            raise Unavailable("RIP", Reason.NOT_IN_DUMP)
-        return self.fault.ip
-
+class _Scene(JumpScene):
     @cached_property
     def walk(self) -> PageWalk:
         from crashkit.decode.address_walk import walk_page_tables
@@ -104,12 +87,10 @@ class _Scene:
 def _area(scene: _Scene) -> Observation:
     from crashkit.decode import identify
 
-    where = "in no module" if scene.in_area else identify(scene.crash.prog, scene.target)
-    return seen(scene.in_area, _rip(scene), note=where or "no address of the kernel")
-
-
-def _rip(scene: _Scene) -> Value:
-    return fact("RIP", scene.target, "bt", "crash.fault.ip", origin=Origin.REGISTER)
+    if scene.in_area:
+        return seen(True, scene.rip())
+    where = identify(scene.crash.prog, scene.target)
+    return seen(False, scene.rip(), note=where or "no address of the kernel")
 
 
 def _unmapped(scene: _Scene) -> Observation:
@@ -139,7 +120,7 @@ def _pointer(scene: _Scene) -> Observation:
 
 
 def _aligned(scene: _Scene) -> Observation:
-    return seen(scene.target % 16 == 0, _rip(scene))
+    return seen(scene.target % 16 == 0, scene.rip())
 
 
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:

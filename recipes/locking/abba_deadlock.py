@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from crashkit.crash import Crash
 from crashkit.crash.panics.evidence import (
     fact,
-    find_section,
     holds,
     kind_of,
     owner_value,
@@ -28,18 +27,21 @@ from crashkit.crash.panics.evidence import (
     who,
 )
 from crashkit.crash.panics.waits_chain import Chain, chain_from, reported_task
+from crashkit.crash.scenes import WaitScene, waits_of
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
 from crashkit.value import Certainty, Origin
 
 if TYPE_CHECKING:
-    from crashkit.crash.panics.waits import WaitingTask, Waits
+    from crashkit.crash.panics.waits import WaitingTask
 
 META = Meta(
     id="abba-deadlock",
     claim="tasks sleep in a circle, each waiting for a lock that the next one owns",
     references=("kernel/locking/mutex.c: owner & ~MUTEX_FLAGS; kernel/locking/rwsem.c",),
+    matches=("kind-abba",),
+    rejects=("kind-hungmutex", "kind-hungcompletion"),
     told_apart_from=(
         "an owner that sleeps for something else or runs: the chain of owners ends there",
         "tasks that queue behind the circle: they are reported too, and nobody waits for them",
@@ -56,7 +58,7 @@ def applies(crash: Crash) -> bool:
     kind = kind_of(crash)
     if kind == "hung-task":
         return True
-    found = _waits(crash) if kind in _OTHERS else None
+    found = waits_of(crash) if kind in _OTHERS else None
     return found is not None and bool(found.cycles)
 
 
@@ -68,25 +70,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield supporting("reported", "the task that was reported is one of them", lambda: _said(scene))
 
 
-def _waits(crash: Crash) -> Waits | None:
-    from crashkit.crash.panics.waits import Waits
-
-    return find_section(crash, "waits", Waits)
-
-
-class _Scene:
-    # What the checks look at. Every property raises Unavailable when it cannot be had.
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-
-    @cached_property
-    def waits(self) -> Waits:
-        found = _waits(self.crash)
-        if found is None:
-            raise Unavailable("blocked tasks", Reason.NOT_IN_DUMP, "none can be read")
-        return found
-
+class _Scene(WaitScene):
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         lines = [line for line in self.waits.tasks if line.state == "D"]
@@ -142,7 +126,11 @@ def _said(scene: _Scene) -> Observation:
         raise Unavailable("the reported task", Reason.NOT_APPLICABLE)
     said = fact("reported", who(line), "log", "crash.log", origin=Origin.TEXT)
     behind = len([line for line in scene.chains if line.circle]) - len(scene.circle)
-    return seen(line in scene.circle, said, note=f"{behind} more wait behind the circle")
+    return seen(line in scene.circle, said, note=_behind(behind))
+
+
+def _behind(tasks: int) -> str:
+    return f"{tasks} more wait{'s' * (tasks == 1)} behind the circle" if tasks else ""
 
 
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:

@@ -37,6 +37,8 @@ META = Meta(
     id="interrupts-off-stall",
     claim="the CPU that stalled had its interrupts disabled where it was stopped",
     references=("arch/x86/include/uapi/asm/processor-flags.h: X86_EFLAGS_IF",),
+    matches=("kind-hardlockup", "kind-rcuirqs"),
+    rejects=("kind-rcustall", "kind-softlockup"),
     told_apart_from=(
         "a loop with interrupts enabled: its EFLAGS have IF, and it takes timer ticks",
         "a starved RCU thread or a preempted reader: no CPU holds the grace period up",

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from crashkit.crash import Crash
 from crashkit.crash.panics.evidence import (
     fact,
-    find_section,
     holds,
     kind_of,
     owner_value,
@@ -26,12 +25,13 @@ from crashkit.crash.panics.evidence import (
     who,
 )
 from crashkit.crash.panics.waits_chain import Chain, chain_from, is_owned, victim
+from crashkit.crash.scenes import WaitScene, waits_of
 from crashkit.errors import Reason, Unavailable
 from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, supporting
 from crashkit.recipe import Meta
 
 if TYPE_CHECKING:
-    from crashkit.crash.panics.waits import WaitingTask, Waits
+    from crashkit.crash.panics.waits import WaitingTask
     from crashkit.crash.panics.waits_parts import Wait
 
 META = Meta(
@@ -39,6 +39,8 @@ META = Meta(
     claim="a task waits for a lock whose owner (of readers, the last to take it ~) sleeps for"
     " something else, or runs",
     references=("kernel/locking/mutex.c, rwsem.c: the owner word; kernel/hung_task.c",),
+    matches=("kind-hungmutex", "kind-hungreader", "kind-hungwriter"),
+    rejects=("kind-abba", "kind-hungcompletion"),
     classes=("owner sleeps", "owner runs", "last reader ~"),
     told_apart_from=(
         "a deadlock: the chain of owners comes back to its start",
@@ -54,7 +56,7 @@ def applies(crash: Crash) -> bool:
     kind = kind_of(crash)
     if kind == "hung-task":
         return True
-    found = _waits(crash) if kind in _OTHERS else None
+    found = waits_of(crash) if kind in _OTHERS else None
     return found is not None and any(not cause.in_cycle for cause in found.causes)
 
 
@@ -68,25 +70,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield supporting("others", "more tasks wait for it", lambda: _others(scene))
 
 
-def _waits(crash: Crash) -> Waits | None:
-    from crashkit.crash.panics.waits import Waits
-
-    return find_section(crash, "waits", Waits)
-
-
-class _Scene:
-    # What the checks look at. Every property raises Unavailable when it cannot be had.
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-
-    @cached_property
-    def waits(self) -> Waits:
-        found = _waits(self.crash)
-        if found is None:
-            raise Unavailable("blocked tasks", Reason.NOT_IN_DUMP, "none can be read")
-        return found
-
+class _Scene(WaitScene):
     @cached_property
     def waiter(self) -> WaitingTask:
         found = victim(self.crash, self.waits)

@@ -38,6 +38,7 @@ META = Meta(
     id="sleep-in-atomic",
     claim="a task slept while its preempt_count forbade it",
     references=("kernel/sched/core.c: __schedule_bug(); include/linux/preempt.h",),
+    matches=("kind-schedatomic",),
     classes=("preemption disabled", "softirq", "hardirq"),
     told_apart_from=(
         "the message of an earlier sleep: the stack that panicked is another one",

@@ -28,6 +28,8 @@ META = Meta(
     id="spinlock-deadlock",
     claim="CPUs spin for spinlocks that, by the code on their stacks (~), they themselves took",
     references=("kernel/locking/qspinlock.c; include/asm-generic/qspinlock_types.h",),
+    matches=("kind-spinself", "kind-spinabba"),
+    rejects=("kind-spinlock", "kind-softlockup"),
     classes=("one lock taken twice", "CPUs in a circle"),
     told_apart_from=(
         "a holder that is merely slow: it does not spin itself",

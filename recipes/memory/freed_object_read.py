@@ -38,6 +38,8 @@ META = Meta(
     id="freed-object-read",
     claim="the pointer that was followed was read from a slab object that is free",
     references=("mm/slub.c: set_freepointer(), freelist_ptr(); include/linux/poison.h",),
+    matches=("kind-uaflist", "kind-poison6b"),
+    rejects=("kind-random", "kind-ascii", "kind-uaf"),
     classes=("free-list pointer", "poison", "left over"),
     told_apart_from=(
         "an object in use whose bytes are wrong: no free list has it",
@@ -131,7 +133,13 @@ def _has_base(scene: _Scene) -> Observation:
     base, slab = scene.bad.base, scene.slab
     if base is None or base.value is None or base.certainty is not Certainty.PROVED:
         raise Unavailable("the pointer to the object", Reason.NOT_SAVED)
-    value = Value(name=base.expression, value=base.value, origin=Origin.REGISTER, ctype=base.ctype)
+    value = Value(
+        name=base.expression,
+        value=base.value,
+        origin=Origin.REGISTER,
+        ctype=base.ctype,
+        reread=Reread(crash="bt"),
+    )
     inside = 0 <= base.value - slab.object_start < (slab.object_size or 1)
     return seen(inside, value)
 

@@ -36,6 +36,8 @@ META = Meta(
     id="list-entry-removed",
     claim="a link of the list entry is LIST_POISON: the entry had been removed from its list",
     references=("include/linux/poison.h; include/linux/list.h; lib/list_debug.c",),
+    matches=("kind-listpoison", "kind-hlistpoison", "kind-listdel"),
+    rejects=("kind-listadd",),
     classes=("read through", "written through", "removed again", "neighbour removed"),
     told_apart_from=(
         "a list with damaged links: none of them is a poison value",

@@ -36,6 +36,8 @@ META = Meta(
     id="one-bit-flip",
     claim="the pointer that was followed differs in one bit from a good one, and so does memory",
     references=("Documentation/admin-guide/ras.rst: EDAC, machine checks",),
+    matches=("kind-bitflip", "kind-bitflip55"),
+    rejects=("kind-random", "kind-ascii"),
     told_apart_from=(
         "a pointer of other garbage: no single bit makes it good, or several do",
         "memory that was freed: what it holds was good, or never a pointer",
@@ -63,7 +65,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield necessary("held", "memory holds the bad one", lambda: _is_held(scene))
     yield excluding(
         "free",
-        "it was read from a free slab object",
+        "memory that was freed",
         lambda: read_from_free_object(crash, scene.bad),
     )
 

@@ -29,6 +29,8 @@ META = Meta(
     id="one-consumer-of-memory",
     claim="the whole system ran out of memory, and one user of it has more than half",
     references=("mm/oom_kill.c: out_of_memory(); mm/show_mem.c; fs/proc/meminfo.c",),
+    matches=("kind-oomslab", "kind-oomtmpfs", "kind-oomrss", "kind-oomvmalloc", "kind-oompages"),
+    rejects=("kind-oomcgroup",),
     classes=("slab cache", "process", "tmpfs", "vmalloc", "pages that nobody counts"),
     told_apart_from=(
         "a memory cgroup at its limit: the system has memory",

@@ -37,6 +37,7 @@ META = Meta(
     id="slab-double-free",
     claim="the object that was freed was free already",
     references=("mm/slub.c: set_freepointer(), CONFIG_SLAB_FREELIST_HARDENED",),
+    matches=("kind-dfree",),
     told_apart_from=(
         "a free list that was led to an object in use: that holds no link older than this kfree()",
         "a fault inside the allocator: it stopped itself here",

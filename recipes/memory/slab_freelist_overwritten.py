@@ -30,6 +30,8 @@ META = Meta(
     id="slab-freelist-overwritten",
     claim="a CPU's free list leads out of its slab: the pointer in a free object was overwritten",
     references=("mm/slub.c: get_freepointer(), CONFIG_SLAB_FREELIST_HARDENED",),
+    matches=("kind-freelist",),
+    rejects=("kind-random", "kind-uaflist"),
     told_apart_from=(
         "a bad pointer of the faulting function's own: no free list begins there",
         "a fault of the one who asked for memory: the allocator's caller did nothing wrong",
@@ -113,6 +115,8 @@ def _head_place(scene: _Scene, lost: LostList) -> int:
 
 
 def _written(scene: _Scene) -> Observation:
+    from crashkit.decode.fields import printable
+
     lost = scene.lost
     if lost is None or not lost.written:
         raise Unavailable("what was written", Reason.NOT_APPLICABLE)
@@ -121,9 +125,13 @@ def _written(scene: _Scene) -> Observation:
         value=int.from_bytes(lost.written, "little"),
         origin=Origin.MEMORY,
         certainty=Certainty.INFERRED,
+        reread=Reread(crash="kmem -s"),
     )
     place = lost.objects[0] if len(lost.objects) == 1 else None
-    return seen(True, value, note="" if place is None else f"object {place:#x} still holds it")
+    note = f"{len(lost.written)} bytes, {printable(lost.written)}"
+    if place is not None:
+        note += f": object {place:#x} still holds them"
+    return seen(True, value, note=note)
 
 
 def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:

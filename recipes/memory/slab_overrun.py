@@ -27,6 +27,8 @@ META = Meta(
     id="slab-overrun",
     claim="bytes right behind the end of a slab object were overwritten",
     references=("mm/slub.c: init_object(), check_object(); include/linux/poison.h",),
+    matches=("kind-redzone",),
+    rejects=("kind-poisonwrite",),
     told_apart_from=(
         "a write to a freed object: the red zone behind it is whole",
         "a stray write: it does not begin where the object ends",

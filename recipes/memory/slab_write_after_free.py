@@ -27,6 +27,8 @@ META = Meta(
     id="slab-write-after-free",
     claim="a free slab object was written to: its poison is damaged",
     references=("mm/slub.c: init_object(), check_object(); include/linux/poison.h",),
+    matches=("kind-poisonwrite",),
+    rejects=("kind-redzone",),
     told_apart_from=(
         "an object in use that was written past its end: its red zones are those of one in use",
     ),
@@ -98,7 +100,9 @@ def _is_hit(scene: _Scene) -> Observation:
     if one is None:
         return seen(False, scene.bytes_at("poison", area.address, min(area.size, 64)))
     written = scene.bytes_at("what is there", one.address, min(one.length, 64))
-    note = f"{one.length} bytes at +{one.offset}" + (f": {one.text!r}" if one.text else "")
+    note = f"{one.length} byte{'s' * (one.length > 1)} at +{one.offset}" + (
+        f": {one.text!r}" if one.text else ""
+    )
     return seen(True, written, note=note)
 
 
@@ -108,6 +112,6 @@ def advice(crash: Crash, found: Sequence[Check]) -> tuple[str, ...]:
         return ()
     report, place = _Scene(crash).report, _Scene(crash).damage
     freed = [track.caller for track in report.tracks if track.what == "freed"]
-    where = f" +{place.offset}" if place is not None else ""
+    where = f", at offset {place.offset}" if place is not None else ""
     who = f"{freed[0]} freed it" if freed and freed[0] else ""
     return (who, META.advice + where) if who else (META.advice + where,)

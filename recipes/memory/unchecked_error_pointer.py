@@ -29,6 +29,8 @@ META = Meta(
     id="unchecked-error-pointer",
     claim="an error pointer was stored and followed as an address",
     references=("include/linux/err.h: IS_ERR(), MAX_ERRNO",),
+    matches=("kind-errptr", "kind-errptrlow"),
+    rejects=("kind-containerof",),
     told_apart_from=("container_of() of a NULL link: memory holds NULL, not an error",),
     advice="look who stores it there: the function it called failed, and nobody asked IS_ERR()",
 )
@@ -57,7 +59,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield necessary("held", "memory holds it where it was read", lambda: _is_held(scene))
     yield excluding(
         "free",
-        "it was read from a free slab object",
+        "memory that was freed",
         lambda: read_from_free_object(crash, scene.bad),
     )
 

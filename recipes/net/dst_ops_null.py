@@ -48,6 +48,8 @@ META = Meta(
         "f15ca723c1eb net: don't call update_pmtu unconditionally",
         "f9ff7665cd12 netfilter: br_netfilter: fix panic with metadata_dst skb (CVE-2024-50045)",
     ),
+    matches=("recipe-dst-ops-null",),
+    rejects=("recipe-dst-ops-null-lookalike",),
     classes=("metadata dst", "no metadata"),
     told_apart_from=(
         "a call through another structure: its target comes from elsewhere, by type",

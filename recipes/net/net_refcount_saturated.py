@@ -35,6 +35,8 @@ META = Meta(
     id="net-refcount-saturated",
     claim="the reference counter of a packet, socket, conntrack or namespace is saturated",
     references=("lib/refcount.c: refcount_warn_saturate(); include/linux/refcount.h",),
+    matches=("recipe-net-refcount",),
+    rejects=("recipe-net-refcount-lookalike",),
     classes=("use after free", "underflow", "overflow", "leak"),
     told_apart_from=(
         "a counter of something else: by its slab cache and offset it is none of these",
@@ -263,7 +265,7 @@ def _is_free(scene: _Scene) -> Observation:
         identity=slab.cache_name,
         reread=Reread(
             crash=f"kmem -S {slab.object_start:016x}",
-            crashkit=f"slab_object_info(prog, {slab.object_start:#x})",
+            crashkit=f"int(slab_identity(prog, {slab.object_start:#x}).allocated is False)",
         ),
     )
     return seen(free, value, note=slab.cache_name or "")

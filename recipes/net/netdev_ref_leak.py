@@ -40,6 +40,8 @@ META = Meta(
     id="netdev-ref-leak",
     claim="a task waits for a network device that others still hold references to",
     references=("net/core/dev.c: netdev_run_todo(), netdev_wait_allrefs(), netdev_refcnt_read()",),
+    matches=("recipe-netdev-ref-leak",),
+    rejects=("recipe-netdev-ref-leak-lookalike",),
     told_apart_from=(
         "a device that went in the end: no task waits, only the message is left",
         "a device whose last reference is just being given back: the counters say one",
@@ -203,16 +205,19 @@ def _listed(prog: Program, frame: Frame) -> Iterator[tuple[Object, int]]:
 
 def _nodes(prog: Program, head: int) -> list[int]:
     # The nodes of the list at ``head``, each of which must point back.
+    def at(address: int) -> Object:
+        return Object(prog, "struct list_head", address=address)
+
     nodes: list[int] = []
-    node, before = prog.read_u64(head), head
+    node, before = int(at(head).next), head
     while node != head:
-        if not is_kernel_address(node) or prog.read_u64(node + 8) != before:
+        if not is_kernel_address(node) or int(at(node).prev) != before:
             raise Unavailable("a list", Reason.CORRUPTED)
         if len(nodes) >= MAX_DEVICES:
             raise Unavailable("a list", Reason.BUDGET, f"more than {MAX_DEVICES} nodes")
         nodes.append(node)
-        node, before = prog.read_u64(node), node
-    if prog.read_u64(head + 8) != before:
+        node, before = int(at(node).next), node
+    if int(at(head).prev) != before:
         raise Unavailable("a list", Reason.CORRUPTED)
     return nodes
 
@@ -251,7 +256,11 @@ def _said(scene: _Scene) -> Observation:
         origin=Origin.TEXT,
         reread=Reread(crash="log | grep unregister_netdevice", crashkit="crash.log"),
     )
-    return seen(True, value, note=f"{said.times} times, last with usage count {said.count}")
+    return seen(
+        True,
+        value,
+        note=f"{said.times} time{'s' * (said.times > 1)}, last with usage count {said.count}",
+    )
 
 
 def _waits(scene: _Scene) -> Observation:

@@ -48,6 +48,8 @@ META = Meta(
         "mm/slub.c: set_freepointer(), CONFIG_SLAB_FREELIST_HARDENED",
         "net/core/skbuff.c: kfree_skb(), skb_release_data(), skb_unref()",
     ),
+    matches=("recipe-skb-double-free",),
+    rejects=("recipe-skb-double-free-lookalike",),
     told_apart_from=(
         "a damaged free list, or data that two skbs own: the skb is still allocated",
         "another object freed by the skb's destructor: it is not the skb's",
@@ -202,7 +204,8 @@ def _is_the_skbs(scene: _Scene) -> Observation:
     return seen(True, held, scene.skb_value(), head, note=f"{register.upper()} is {which}")
 
 
-def _object_value(scene: _Scene, name: str, value: int | str) -> Value:
+def _object_value(scene: _Scene, name: str, value: int | str, again: str) -> Value:
+    # ``again``: what follows the object's slab_identity() to have the value again
     return Value(
         name=name,
         value=value,
@@ -211,20 +214,20 @@ def _object_value(scene: _Scene, name: str, value: int | str) -> Value:
         identity=scene.slab.cache_name,
         reread=Reread(
             crash=f"kmem -S {scene.object:016x}",
-            crashkit=f"slab_object_info(prog, {scene.object:#x})",
+            crashkit=f"int(slab_identity(prog, {scene.object:#x}).{again})",
         ),
     )
 
 
 def _is_start(scene: _Scene) -> Observation:
     slab = scene.slab
-    value = _object_value(scene, "slab object", slab.object_start)
+    value = _object_value(scene, "slab object", slab.object_start, "object_start")
     return seen(slab.is_start, value, note=f"{slab.object_size} bytes of {slab.cache_name}")
 
 
 def _is_free(scene: _Scene) -> Observation:
     free = _on_free_list(scene, scene.slab)
-    return seen(free, _object_value(scene, "on a free list", int(free)))
+    return seen(free, _object_value(scene, "on a free list", int(free), "allocated is False"))
 
 
 def _on_free_list(scene: _Scene, found: SlabIdentity) -> bool:
@@ -278,7 +281,10 @@ def _skb_is_free(scene: _Scene) -> Observation:
         origin=Origin.MEMORY,
         address=found.object_start,
         identity=found.cache_name,
-        reread=Reread(crash=f"kmem -S {skb:016x}", crashkit=f"slab_object_info(prog, {skb:#x})"),
+        reread=Reread(
+            crash=f"kmem -S {skb:016x}",
+            crashkit=f"int(slab_identity(prog, {skb:#x}).allocated is False)",
+        ),
     )
     if not free and int(scene.skb().fclone):
         # Its object goes only with the other skb of the pair (struct sk_buff_fclones).

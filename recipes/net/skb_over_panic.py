@@ -40,6 +40,8 @@ META = Meta(
         "net/core/skbuff.c: skb_put(), skb_push(), skb_panic()",
         "1a8024239da, 732b74d64704: such a caller, virtio-net in big mode",
     ),
+    matches=("recipe-skb-over-panic", "recipe-skb-under-panic"),
+    rejects=("recipe-skb-over-panic-lookalike", "recipe-skb-under-panic-lookalike"),
     classes=("no tailroom", "no headroom"),
     told_apart_from=(
         "an skb that somebody else changed: the message and memory then disagree",
@@ -263,6 +265,7 @@ def _put(scene: _Scene) -> Observation:
                 origin=argument.origin,
                 certainty=argument.certainty,
                 ctype=argument.ctype,
+                reread=Reread(crash="bt -f"),
             )
             note = f"{value.value} bytes: {argument.how}"
             return seen(value.value == scene.message.put, value, said, note=note)

@@ -20,6 +20,7 @@ from functools import cached_property
 from drgn import Object, container_of
 
 from crashkit.crash import Crash
+from crashkit.crash.scenes import FaultScene
 from crashkit.decode import (
     conntrack_cache,
     decode_nf_conn,
@@ -30,7 +31,6 @@ from crashkit.decode import (
 from crashkit.decode import conntrack_observed as see
 from crashkit.decode.conntrack import DIRECTIONS
 from crashkit.errors import Reason, Unavailable
-from crashkit.fault import Fault
 from crashkit.finding import CheckSpec, Observation, necessary, seen, supporting
 from crashkit.layout import offset_of
 from crashkit.oops import Oops
@@ -47,6 +47,8 @@ META = Meta(
         "patch-o-matic connlimit for 2.6.11, ipt_connlimit.c: the order of memcmp() and found_ct",
         "net/netfilter/xt_connlimit.c (v2.6.23): assigns before it compares",
     ),
+    matches=("recipe-ipt-connlimit-null",),
+    rejects=("recipe-ipt-connlimit-null-lookalike", "recipe-ipt-connlimit-null-lookalike-bad"),
     told_apart_from=(
         "another member of a NULL pointer: the address is not that of proto.tcp.state",
         "an entry that is none: the pointer is then not NULL",
@@ -106,21 +108,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield supporting("softirq", "it ran in a softirq", lambda: _in_softirq(scene))
 
 
-class _Scene:
-    # What the checks look at. Every property raises Unavailable when it cannot be had.
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-
-    @cached_property
-    def fault(self) -> Fault:
-        fault = self.crash.fault
-        if fault is None:
-            raise Unavailable("the fault", Reason.NOT_APPLICABLE, "only its text is known")
-        if fault.conflict is not None:
-            raise Unavailable("the faulting instruction", Reason.AMBIGUOUS, fault.conflict)
-        return fault
-
+class _Scene(FaultScene):
     @cached_property
     def address(self) -> Value:
         # Of the access; the CPU's own, or what was printed.
@@ -129,13 +117,7 @@ class _Scene:
             if printed is None or printed.fault_address is None:
                 raise Unavailable("fault address", Reason.NOT_IN_DUMP, "it was not printed")
             return Value(name="fault address", value=printed.fault_address, origin=Origin.TEXT)
-        if self.fault.address is None:
-            reason = self.fault.absent.get("address", Reason.NOT_SAVED)
-            raise Unavailable("fault address", reason, self.fault.why.get("address", ""))
-        again = Reread(crash="log | grep CR2", crashkit="crash.fault.address")
-        return Value(
-            name="fault address", value=self.fault.address, origin=Origin.REGISTER, reread=again
-        )
+        return super().address
 
     @cached_property
     def _found(self) -> tuple[Object, str]:
@@ -288,4 +270,6 @@ def _in_softirq(scene: _Scene) -> Observation:
         context = printed.context
     if context is None:
         raise Unavailable("context", Reason.NOT_IN_DUMP, "it cannot be told")
-    return seen(context == "softirq", Value(name="context", value=context, origin=Origin.MEMORY))
+    again = Reread(crash="bt")
+    value = Value(name="context", value=context, origin=Origin.MEMORY, reread=again)
+    return seen(context == "softirq", value)

@@ -19,13 +19,13 @@ from functools import cached_property
 from drgn import Object, Program
 
 from crashkit.crash import Crash
+from crashkit.crash.scenes import FaultScene
 from crashkit.decode import conntrack_observed as see
 from crashkit.decode import conntrack_status, decode_nf_conn, nf_ct
 from crashkit.decode.fields import member
 from crashkit.decode.fields import pointer as kernel_pointer
 from crashkit.decode.values import member_value
 from crashkit.errors import Reason, Unavailable
-from crashkit.fault import Fault
 from crashkit.finding import CheckSpec, Observation, excluding, necessary, seen, supporting
 from crashkit.layout import offset_of
 from crashkit.oops import plain_name
@@ -40,6 +40,11 @@ META = Meta(
     references=(
         "netfilter: conntrack: fix NULL pointer dereference in nf_confirm_cthelper (6.3.8, 6.1.34)",
         "net/netfilter/nf_conntrack_helper.c: __nf_ct_try_assign_helper(), unhelp() write NULL",
+    ),
+    matches=("recipe-nf-confirm-cthelper-null",),
+    rejects=(
+        "recipe-nf-confirm-cthelper-null-lookalike",
+        "recipe-nf-confirm-cthelper-null-lookalike-bad",
     ),
     told_apart_from=(
         "an entry without the extension: what was NULL is then the extension",
@@ -85,33 +90,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield supporting("reinjected", "a queue gave the packet back", lambda: _was_queued(crash))
 
 
-class _Scene:
-    # What the checks look at. Every property raises Unavailable when it cannot be had.
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-
-    @cached_property
-    def fault(self) -> Fault:
-        fault = self.crash.fault
-        if fault is None:
-            raise Unavailable("the fault", Reason.NOT_APPLICABLE, "nothing faulted")
-        if fault.conflict is not None:
-            raise Unavailable("the faulting instruction", Reason.AMBIGUOUS, fault.conflict)
-        return fault
-
-    @cached_property
-    def address(self) -> Value:
-        if self.fault.address is None:
-            reason = self.fault.absent.get("address", Reason.NOT_SAVED)
-            raise Unavailable("fault address", reason, self.fault.why.get("address", "not printed"))
-        if self.crash.fault_frame is None:
-            return Value(name="fault address", value=self.fault.address, origin=Origin.TEXT)
-        again = Reread(crash="log | grep CR2", crashkit="crash.fault.address")
-        return Value(
-            name="fault address", value=self.fault.address, origin=Origin.REGISTER, reread=again
-        )
-
+class _Scene(FaultScene):
     @cached_property
     def _ct(self) -> Object:
         # struct nf_conn *: of the expression that faulted, else of the skb on this stack.
@@ -212,7 +191,12 @@ def _was_queued(crash: Crash) -> Observation:
         raise Unavailable("where the packet came from", Reason.NOT_SAVED, "there is no stack")
     for name in _QUEUE:
         if crash.has_frame(name):
-            return seen(True, Value(name="frame", value=name, origin=Origin.MEMORY))
+            return seen(True, _frame_value(name))
         if name in printed:
             return seen(True, Value(name="call trace", value=name, origin=Origin.TEXT))
-    return seen(False, Value(name="frame", value="none of a queue", origin=Origin.MEMORY))
+    return seen(False, _frame_value("none of a queue"))
+
+
+def _frame_value(name: str) -> Value:
+    again = Reread(crash="bt")
+    return Value(name="frame", value=name, origin=Origin.MEMORY, reread=again)

@@ -235,7 +235,7 @@ def _is_long(scene: _Scene) -> Observation:
 def _is_whole(scene: _Scene) -> Observation:
     count, length = scene._known("count", scene.list.count), scene.length
     note = f"{length} entries linked both ways, list.count {count}"
-    head = Value(name="list.count", value=count, origin=Origin.MEMORY)
+    head = scene.value("list.count", count, "count")
     return seen(length == count, scene.value("entries", length, "length"), head, note=note)
 
 
@@ -251,7 +251,9 @@ def _was_dropped(scene: _Scene) -> Observation:
     if rule.packets is None:
         raise rule.absent["packets"]
     note = f"{rule.packets} packets counted by {rule.text}"
-    dropped = Value(name="packets dropped", value=rule.packets, origin=Origin.MEMORY)
+    match = "c.rule.packets for c in read_conncount(prog).counted if c.rule and c.rule.address"
+    again = Reread(crashkit=f"next({match} == {rule.address:#x})")
+    dropped = Value(name="packets dropped", value=rule.packets, origin=Origin.MEMORY, reread=again)
     stale = scene.value("stale entries", scene.stale, "stale")
     if not rule.drops:
         # Whatever comes after it may drop them; or they were accepted, and ended since.
@@ -315,7 +317,8 @@ def _memory(scene: _Scene) -> Observation:
     held = scene.length * cache.object_size
     names = ", ".join((cache.name or "?", *(cache.aliases or ())))
     note = f"{held >> 10} of {total >> 10} KiB of slabs, accounted to {names}"
-    value = Value(name="bytes in entries", value=held, origin=Origin.MEMORY)
+    again = Reread(crash="kmem -s")
+    value = Value(name="bytes in entries", value=held, origin=Origin.MEMORY, reread=again)
     return seen(held * 4 >= total, value, note=note)
 
 

@@ -32,15 +32,7 @@ from crashkit.decode import conntrack_observed as see
 from crashkit.decode.fields import has_member
 from crashkit.decode.values import expression, member_value, pointer_value
 from crashkit.errors import Reason, Unavailable
-from crashkit.finding import (
-    CheckSpec,
-    Fix,
-    Observation,
-    excluding,
-    necessary,
-    seen,
-    supporting,
-)
+from crashkit.finding import CheckSpec, Fix, Observation, excluding, necessary, seen, supporting
 from crashkit.layout import offset_of
 from crashkit.recipe import Meta
 from crashkit.symbols import find_symbol
@@ -361,11 +353,16 @@ def _resolved(scene: _Scene) -> Observation:
 
 def _queued(scene: _Scene) -> Observation:
     frame = scene.crash.find_frame("nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict")
+    again = Reread(crash="bt")
     if frame is not None:
-        value = Value(name="frame", value=str(frame.function), origin=Origin.MEMORY)
-        return seen(True, value, note=f"frame #{frame.index}")
-    queues = queue_instances(scene.crash.prog, see.net_of(scene.winner()))
-    return seen(bool(queues), Value(name="queues", value=len(queues), origin=Origin.MEMORY))
+        name, note = str(frame.function), f"frame #{frame.index}"
+        return seen(
+            True, Value(name="frame", value=name, origin=Origin.MEMORY, reread=again), note=note
+        )
+    net = see.net_of(scene.winner())
+    queues = len(queue_instances(scene.crash.prog, net))
+    again = Reread(crashkit=f"len(queue_instances(prog, {expression(net)}))")
+    return seen(queues > 0, Value(name="queues", value=queues, origin=Origin.MEMORY, reread=again))
 
 
 def fix(crash: Crash) -> Fix:

@@ -193,6 +193,11 @@ class _Scene:
         again = f"account_of(prog, {int(self.net):#x}).{name}"
         return Value(name=name, value=number, origin=Origin.MEMORY, reread=Reread(crashkit=again))
 
+    def listed(self, name: str, value: int | str, keeper: str, form: str = "len({})") -> Value:
+        kept = f"unhashed_by_keeper(prog, {int(self.net):#x}).get({keeper!r}, ())"
+        again = Reread(crashkit=form.format(kept))
+        return Value(name=name, value=value, origin=Origin.MEMORY, reread=again)
+
 
 def _counter_value(net: Object) -> Value:
     place = conntrack_count_place(net)
@@ -278,7 +283,7 @@ def _class(scene: _Scene, name: str) -> Observation:
     if name in counts:
         part = "live" if name == "full-legit" else "expired"
         return seen(holds, scene.value(part, count), note=note)
-    found = Value(name="entries", value=count, origin=Origin.MEMORY)
+    found = scene.listed("entries", count, name)
     if not entries:
         return seen(holds, found, note=note)
     kinds = Counter(kept.holders.explain() for kept in entries).most_common(2)
@@ -324,16 +329,20 @@ def _listener(scene: _Scene) -> Observation:
             value = pointer_value("sock", sock, Origin.MEMORY, Certainty.PROVED)
             note = f"port {one.port}, {one.queued} of {one.limit} bytes wait to be read"
             return seen(True, value, note=note)
-    return seen(False, Value(name="listeners", value=len(listeners), origin=Origin.MEMORY))
+    net = int(scene.net)
+    again = Reread(crashkit=f"sum(one.net == {net:#x} for one in for_each_listener(prog))")
+    value = Value(name="listeners", value=len(listeners), origin=Origin.MEMORY, reread=again)
+    return seen(False, value)
 
 
 def _lost_flow(scene: _Scene) -> Observation:
     lost = scene.unhashed.get(decode.LEAK, ())
     if not lost:
-        return seen(False, Value(name="lost entries", value=0, origin=Origin.MEMORY))
+        return seen(False, scene.listed("lost entries", 0, decode.LEAK))
     flows = decode.most_common_flows(scene.prog, lost)
     words = ", ".join(f"{count} {flow}" for flow, count in flows[:3])
-    value = Value(name="lost entries by flow", value=words, origin=Origin.MEMORY)
+    form = "', '.join(f'{{n}} {{flow}}' for flow, n in most_common_flows(prog, {})[:3])"
+    value = scene.listed("lost entries by flow", words, decode.LEAK, form)
     most = flows[0][1]
     return seen(2 * most > sum(count for _flow, count in flows), value, note=words)
 

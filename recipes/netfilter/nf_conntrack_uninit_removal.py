@@ -20,6 +20,7 @@ from drgn import Object
 
 from crashkit.crash import Crash
 from crashkit.crash.others import slab_was_reported
+from crashkit.crash.scenes import FaultScene
 from crashkit.decode import conntrack_observed as see
 from crashkit.decode import conntrack_status, decode_nf_conn
 from crashkit.decode.conntrack import DIRECTIONS, Conntrack
@@ -28,7 +29,6 @@ from crashkit.decode.fields import member
 from crashkit.decode.jiffies import jiffies, remaining_ticks
 from crashkit.decode.values import expression, member_value, pointer_value
 from crashkit.errors import Reason, Unavailable
-from crashkit.fault import Fault
 from crashkit.finding import (
     CheckSpec,
     Fix,
@@ -51,6 +51,11 @@ META = Meta(
         "2d72afb34065 netfilter: nf_conntrack: fix crash due to removal of uninitialised entry",
         "CVE-2025-38472",
         "net/netfilter/nf_conntrack_core.c: __nf_conntrack_alloc() saves the hash in pprev",
+    ),
+    matches=("recipe-nf-conntrack-uninit-removal",),
+    rejects=(
+        "recipe-nf-conntrack-uninit-removal-lookalike",
+        "recipe-nf-conntrack-uninit-removal-lookalike-small",
     ),
     told_apart_from=(
         "an entry of the table whose links were overwritten: it can still be reached there",
@@ -133,21 +138,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield supporting("net", "its namespace is live", lambda: see.net_is_live(ct()))
 
 
-class _Scene:
-    # What the checks look at. Every property raises Unavailable when it cannot be had.
-
-    def __init__(self, crash: Crash) -> None:
-        self.crash = crash
-
-    @cached_property
-    def fault(self) -> Fault:
-        fault = self.crash.fault
-        if fault is None:
-            raise Unavailable("the fault", Reason.NOT_APPLICABLE, "nothing faulted")
-        if fault.conflict is not None:
-            raise Unavailable("the faulting instruction", Reason.AMBIGUOUS, fault.conflict)
-        return fault
-
+class _Scene(FaultScene):
     @cached_property
     def _ct(self) -> tuple[Object, Origin, Certainty]:
         # struct nf_conn *: the entry that the faulting code worked on, and how surely.
@@ -168,19 +159,8 @@ class _Scene:
 
 
 def _is_no_pointer(scene: _Scene) -> Observation:
-    fault = scene.fault
-    if fault.address is None:
-        reason = fault.absent.get("address", Reason.NOT_SAVED)
-        raise Unavailable("fault address", reason, fault.why.get("address", "not printed"))
-    printed = scene.crash.fault_frame is None
-    again = None if printed else Reread(crash="log | grep CR2", crashkit="crash.fault.address")
-    value = Value(
-        name="fault address",
-        value=fault.address,
-        origin=Origin.TEXT if printed else Origin.REGISTER,
-        reread=again,
-    )
-    return seen(fault.address < _HASH_LIMIT, value)
+    address = scene.address
+    return seen(int(address.value) < _HASH_LIMIT, address)
 
 
 def _is_from_pprev(scene: _Scene) -> Observation:
@@ -286,7 +266,12 @@ def _was_collected(crash: Crash) -> Observation:
         raise Unavailable("who deleted it", Reason.NOT_SAVED, "there is no stack")
     for name in _COLLECTORS:
         if crash.has_frame(name):
-            return seen(True, Value(name="frame", value=name, origin=Origin.MEMORY))
+            return seen(True, _frame_value(name))
         if name in printed:
             return seen(True, Value(name="call trace", value=name, origin=Origin.TEXT))
-    return seen(False, Value(name="frame", value="none of a collector", origin=Origin.MEMORY))
+    return seen(False, _frame_value("none of a collector"))
+
+
+def _frame_value(name: str) -> Value:
+    again = Reread(crash="bt")
+    return Value(name="frame", value=name, origin=Origin.MEMORY, reread=again)

@@ -43,6 +43,8 @@ META = Meta(
         "net/netfilter/nfnetlink_queue.c: __nfqnl_enqueue_packet(), queue_maxlen",
         "libnetfilter_queue: NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_F_FAIL_OPEN",
     ),
+    matches=("recipe-nfqueue-backlog",),
+    rejects=("recipe-nfqueue-backlog-lookalike", "recipe-nfqueue-backlog-lookalike-working"),
     told_apart_from=(
         "a queue that was full before: it is short now",
         "more packets than a listener can serve: it runs, or is ready to",

@@ -38,6 +38,8 @@ META = Meta(
         "net/netfilter/nfnetlink_queue.c: nfqnl_mangle()",
         "CVE-2022-36946",
     ),
+    matches=("recipe-nfqueue-truncate",),
+    rejects=("recipe-nfqueue-truncate-lookalike",),
     told_apart_from=("an skb whose length counts fragments that it does not have",),
     fix=Fix(
         upstream="99a63d36cb3e",
@@ -119,7 +121,8 @@ def _verdict_is_below(crash: Crash) -> Observation:
     origin = _is_below_verdict(crash)
     if origin is None:
         raise Unavailable("the verdict", Reason.NOT_SAVED, f"{_VERDICT} is not on the stack")
-    return seen(True, Value(name="frame", value=_VERDICT, origin=origin))
+    again = Reread(crash="bt")
+    return seen(True, Value(name="frame", value=_VERDICT, origin=origin, reread=again))
 
 
 def _is_object(scene: _Scene) -> Observation:

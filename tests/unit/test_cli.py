@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from crashkit.cli import log as log_command
 from crashkit.cli.app import app
 from crashkit.cli.inputs import is_symbol_file, tell_apart
 from crashkit.cli.stacks import cpu_list
@@ -72,6 +73,12 @@ def dump(tmp_path: Path) -> Path:
     path = tmp_path / "vmcore"
     path.write_bytes(b"KDUMP   ")
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> None:
+    if not any(one.name == "log" for one in app.registered_commands):
+        log_command.register()
 
 
 def invoke(*arguments: object) -> Any:
@@ -135,6 +142,7 @@ def test_options_reach_open(
             "types": "dwarf",
             "download": True,
             "progress": None,
+            "opened": None,
         }
     ]
 
@@ -192,7 +200,7 @@ def test_every_end_is_one_sentence(
     use: Callable[..., None], dump: Path, command: str, error: BaseException, code: int
 ) -> None:
     use(error)
-    result = invoke(command, dump)
+    result = invoke(command, dump, "--types", "btf")  # `log` opens no more than it must
     assert result.exit_code == code
     assert result.stdout == ""
     assert result.stderr.startswith("crashkit: ")
@@ -313,12 +321,21 @@ def test_bt(use: Callable[..., None], dump: Path) -> None:
 
 def test_log(use: Callable[..., None], dump: Path) -> None:
     use(seed(), hostile(), seed(), empty())
-    assert invoke("log", dump).stdout.startswith("[92957.332974] BUG: unable")
-    assert "\x1b" not in invoke("log", dump).stdout
-    assert json.loads(invoke("log", dump, "--json").stdout)["schema"] == "crashkit.log/1"
-    missing = invoke("log", dump)
+    words = ("log", dump, "--types", "btf")
+    assert invoke(*words).stdout.startswith("[92957.332974] BUG: unable")
+    assert "\x1b" not in invoke(*words).stdout
+    assert json.loads(invoke(*words, "--json").stdout)["schema"] == "crashkit.log/1"
+    missing = invoke(*words)
     assert missing.exit_code == 5
     assert "the kernel log: not-in-dump" in missing.stderr
+
+
+def test_log_of_text(tmp_path: Path) -> None:
+    path = tmp_path / "dmesg.txt"
+    path.write_text("[    1.000000] Linux version 6.1.0 (a@b)\n[    2.000000] BUG: x\n")
+    result = invoke("log", path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == path.read_text()
 
 
 def test_output_file(use: Callable[..., None], dump: Path, tmp_path: Path) -> None:
@@ -369,7 +386,7 @@ def test_a_full_disk_is_one_sentence(use: Callable[..., None], dump: Path) -> No
     [
         ("True", "seen(True, VALUE)", 0, "1 of 1 required checks hold: CONFIRMED"),
         ("True", "seen(False, VALUE)", 10, "check 1 fails (a): REFUTED"),
-        ("True", "lost()", 11, "0 of 1 required checks hold, 0 fail, 1 not read: INCONCLUSIVE"),
+        ("True", "lost()", 11, "nothing of it could be read (x: not-in-dump): INCONCLUSIVE"),
         ("False", "lost()", 12, "its symptom does not fit this crash: DOES NOT APPLY"),
         ("lost()", "lost()", 11, "whether made-up applies"),
         ("True", "{}[1]", 1, "made_up.py:10: KeyError: 1"),

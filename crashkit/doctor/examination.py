@@ -16,6 +16,8 @@ from crashkit.symbols.where import Offer, offer
 if TYPE_CHECKING:
     from crashkit.crash import Crash
 
+_TEXT = "there is no dump, only text"
+_IN_TEXT = ("kernel log", "crash report in it")
 _TYPED = ("dwarf", "hybrid", "btf")
 _EXCLUDED = {
     1: "zero pages",
@@ -82,6 +84,8 @@ def examine(crash: Crash) -> Examination:
 
 
 def _held(crash: Crash, what: str, look: Callable[[Crash], str]) -> Holding:
+    if crash.target.format == "text" and what not in _IN_TEXT:
+        return Holding(what=what, state="absent", detail=_TEXT, reason=Reason.NOT_APPLICABLE)
     try:
         return Holding(what=what, state="there", detail=look(crash))
     except Unavailable as missing:
@@ -244,7 +248,9 @@ def _answers(crash: Crash, found: Examination) -> tuple[Answer, ...]:
         better = [what for what in betters if not has(what)]
         answered = "no" if lacks else "partly" if better else "yes"
         missing = tuple(lacks or better)
-        if missing and not found.has("page tables"):
+        if missing and crash.target.format == "text":
+            remedies = {"the dump": None}
+        elif missing and not found.has("page tables"):
             remedies = {_REMEDIES["page tables"]: None}  # debug info alone would not help
         else:
             remedies = dict.fromkeys(_REMEDIES[what] for what in missing)
