@@ -25,7 +25,7 @@ from crashkit.crash.printed import (
 )
 from crashkit.crash.raw import words_of
 from crashkit.crash.skbs import SkbCandidate, find_skbs
-from crashkit.crash.stack import Stack, crashed_stack, exception_context
+from crashkit.crash.stack import Stack, exception_context
 from crashkit.crash.tasks import list_tasks, running_tasks, task_of_pid, task_on_cpu
 from crashkit.crash.thread import Crashed, find_crashed, with_context
 from crashkit.crash.walked import Walked
@@ -175,9 +175,7 @@ class Crash:
         if isinstance(self._crashed, Unavailable):
             return self._crashed
         try:
-            stack = crashed_stack(
-                self.prog, self._crashed, self._walked.recover, sources=self._has_sources
-            )
+            stack = self._walked.crashed(self._crashed, lambda: self.oops)
         except Unavailable as missing:
             self.lacks("the stack trace", missing, "the kernel's debug package")
             return missing

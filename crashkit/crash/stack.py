@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from drgn import FaultError, Object, Program, sizeof
 
 from crashkit.crash.parts import Thread
+from crashkit.crash.printed_fault import printed_fault
 from crashkit.crash.segments import Stacks, stacks_of
 from crashkit.crash.tasks import is_running, noted_registers, sleeping_registers, thread_of
 from crashkit.crash.thread import Crashed, saved_registers
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address, read_u64
+from crashkit.oops import Oops
 from crashkit.unwind import Context, Frame, Recover, RegisterValue, Segment, Walk, walk
 from crashkit.unwind.frame_pointers import EXCEPTIONS
 from crashkit.unwind.nmi_path import walk_from_nmi
 from crashkit.unwind.panic_path import find_exception_frame, walk_from_kexec
 from crashkit.unwind.sources import with_sources
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 # Functions in which a panic waits or boots the next kernel; a dump's registers inside
 # them belong to the panic, not to a fault.
@@ -43,7 +46,7 @@ _FAULTS = frozenset(
 ) | EXCEPTIONS  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Stack:
     """A walked stack."""
 
@@ -80,14 +83,20 @@ _DAMAGE = (Reason.CORRUPTED, Reason.BUDGET)
 
 
 def crashed_stack(
-    prog: Program, crashed: Crashed, recover: Recover | None, *, sources: bool = False
+    prog: Program,
+    crashed: Crashed,
+    recover: Recover | None,
+    *,
+    sources: bool = False,
+    oops: Callable[[], Oops | None] = lambda: None,
 ) -> Stack:
     """Walk the crashed thread's stack.
 
     :param sources: there may be debug information with source lines and inlined functions
+    :param oops: what the log reports, asked where no note has the thread's registers
     :raises Unavailable: the dump has neither registers for it nor unwind tables
     """
-    start = saved_registers(crashed)
+    start = _start(prog, crashed, oops)
     walked = walk(prog, start, recover=recover)
     stacks = stacks_of(prog, crashed.task, crashed.facts.cpu)
     frames = _drop_panic_loop(walked.frames)
@@ -115,6 +124,16 @@ def crashed_stack(
         damage=damage,
         ranges=stacks.ranges,
     )
+
+
+def _start(prog: Program, crashed: Crashed, oops: Callable[[], Oops | None]) -> Context:
+    try:
+        return saved_registers(crashed)
+    except Unavailable:
+        found = printed_fault(prog, crashed, oops(), _FAULTS)
+        if found is None:
+            raise
+        return found
 
 
 def task_stack(

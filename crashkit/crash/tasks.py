@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from drgn import FaultError, Object, Program
 from drgn.helpers.common.format import escape_ascii_string
@@ -72,6 +73,8 @@ def list_tasks(prog: Program) -> Tasks:
             tasks.problem = Unavailable("further tasks", Reason.NOT_IN_DUMP, str(fault))
         except (LookupError, AttributeError, ValueError) as missing:
             tasks.problem = Unavailable("further tasks", Reason.NO_DEBUGINFO, str(missing))
+        except Unavailable as missing:
+            tasks.problem = tasks.problem or missing
     return tasks
 
 
@@ -82,8 +85,17 @@ def _idle(prog: Program) -> Iterator[Object]:
 
 
 def running_tasks(prog: Program) -> Iterator[tuple[int, Object]]:
-    """Yield each present CPU and the task that runs on it; an unreadable one is left out."""
-    for cpu in for_each_present_cpu(prog):
+    """Yield each present CPU and the task that runs on it; an unreadable one is left out.
+
+    :raises Unavailable: nothing says which CPUs there are
+    """
+    try:
+        present = list(islice(for_each_present_cpu(prog), MAX_CPUS))
+    except FaultError as fault:
+        raise Unavailable("the CPUs", Reason.NOT_IN_DUMP, str(fault)) from fault
+    except LookupError as missing:
+        raise Unavailable("the CPUs", Reason.NO_DEBUGINFO, str(missing)) from missing
+    for cpu in present:
         if cpu >= MAX_CPUS:
             return
         try:

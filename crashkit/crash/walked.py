@@ -10,9 +10,11 @@ from drgn import Object, Program
 
 from crashkit import arguments as arguments_
 from crashkit.arguments import StackArguments, recover_entry_registers
-from crashkit.crash.stack import Stack, task_stack
+from crashkit.crash.stack import Stack, crashed_stack, task_stack
+from crashkit.crash.thread import Crashed
 from crashkit.decode import identify
 from crashkit.errors import Reason, Unavailable
+from crashkit.oops import Oops
 from crashkit.symbols import SymbolAt
 from crashkit.unwind import EntryLocation, Frame
 from crashkit.value import Certainty
@@ -37,6 +39,10 @@ class Walked:
         self.recover: Callable[[SymbolAt, int, bool], Mapping[str, EntryLocation]] = cache(
             partial(recover_entry_registers, prog)
         )
+
+    def crashed(self, crashed: Crashed, oops: Callable[[], Oops | None]) -> Stack:
+        """Walk the crashed thread's stack, see :func:`crashed_stack`."""
+        return crashed_stack(self._prog, crashed, self.recover, sources=self._sources, oops=oops)
 
     def add(self, stack: Stack) -> Stack:
         """Take in a stack that was walked elsewhere."""

@@ -17,6 +17,7 @@ from crashkit.symbols.btf_types import BtfTypes
 from crashkit.symbols.debuginfo import DebugFile, module_files, vmlinux_candidates
 from crashkit.symbols.lookup import Names, find_symbol, names_of, symbol_finder
 from crashkit.symbols.objects import BtfObjects
+from crashkit.value import facts
 
 _FINDER = "crashkit"
 _MAX_BTF = 256 << 20
@@ -34,7 +35,7 @@ class Attached:
     objects: BtfObjects | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Wanted:
     """What the caller asked for."""
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from drgn import Program
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
+from crashkit.symbols.breakpoints import breakpoint_at
 from crashkit.symbols.file_text import slide_of_file, text_of_file
-from crashkit.symbols.lookup import symbol_at
-from crashkit.symbols.patch_sites import patch_site_at
+from crashkit.symbols.lookup import find_symbol, symbol_at
+from crashkit.symbols.patch_sites import PatchSite, patch_site_at
+from crashkit.value import facts
 
 _RUN = re.compile(rb"[^\0]+")
 _INT3 = 0xCC
@@ -20,11 +21,12 @@ _U32 = (1 << 32) - 1
 _FIELD = 4
 _TRAMPOLINE = "__SCT__"
 """Prefix of a static call's trampoline (include/linux/static_call_types.h)."""
+_UNKNOWN = "breakpoint, by whom is not known"
 _MOST = 64
 """Differences without a cause that are kept."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CodeDifference:
     """Bytes that differ where the kernel changes nothing: the code is corrupt."""
 
@@ -42,7 +44,7 @@ class CodeDifference:
         return sum((one ^ other).bit_count() for one, other in pairs)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CodeCheck:
     """A stretch of code compared."""
 
@@ -59,10 +61,14 @@ def check_code(prog: Program, address: int, size: int) -> CodeCheck:
 
     A vmlinux is that of this build (its build id was compared when it was attached), so a
     byte that differs was changed: by KASLR's relocation, which is undone here; by the
-    kernel, at the places its tables name; by a breakpoint; or by accident.
+    kernel, at the places its tables name; by a breakpoint of the kernel's own; or by accident.
+    Code that only boot runs is not compared: its memory is given back and filled (free_initmem()).
 
-    :raises Unavailable: no vmlinux with code was given, or the dump lacks the bytes
+    :raises Unavailable: no vmlinux with code was given, the dump lacks the bytes, or they
+        are of boot code
     """
+    if _is_boot_code(prog, address):
+        raise Unavailable("the code", Reason.NOT_APPLICABLE, "boot code, which is given back")
     # An address that only moved may lie across either end.
     before, size_ = address - _FIELD, size + 2 * _FIELD
     expected = text_of_file(prog, before, size_)
@@ -77,10 +83,7 @@ def check_code(prog: Program, address: int, size: int) -> CodeCheck:
     ]
     explained: dict[str, int] = {}
     corrupt: list[CodeDifference] = []
-    for start, end in _unexplained(prog, before, runs, explained):
-        if end - start == 1 and found[start] == _INT3:
-            explained["breakpoint"] = explained.get("breakpoint", 0) + 1
-            continue
+    for start, end in _unexplained(prog, before, runs, found, explained):
         name = _name(prog, before + start)
         if name is not None and name.startswith(_TRAMPOLINE):
             explained["static call"] = explained.get("static call", 0) + 1
@@ -96,23 +99,46 @@ def check_code(prog: Program, address: int, size: int) -> CodeCheck:
     return CodeCheck(compared=size, explained=explained, corrupt=tuple(corrupt))
 
 
+def _is_boot_code(prog: Program, address: int) -> bool:
+    # .init.text (include/asm-generic/vmlinux.lds.h).
+    first, end = find_symbol(prog, "_sinittext"), find_symbol(prog, "_einittext")
+    return first is not None and end is not None and first.address <= address < end.address
+
+
 def _unexplained(
-    prog: Program, address: int, runs: Iterable[tuple[int, int]], explained: dict[str, int]
+    prog: Program,
+    address: int,
+    runs: Iterable[tuple[int, int]],
+    found: bytes,
+    explained: dict[str, int],
 ) -> Iterator[tuple[int, int]]:
     # What is left of each run outside the places that the kernel patches; those are counted.
+    past = 0
     for first, end in runs:
-        start = first
+        start = max(first, past)  # a site can hold bytes that did not change
         while start < end:
-            site = patch_site_at(prog, address + start)
+            site = _site(prog, address, start, found)
             if site is not None:
                 explained[site.by] = explained.get(site.by, 0) + 1
-                start = site.end - address
+                start = past = site.end - address
                 continue
             stop = start + 1
-            while stop < end and patch_site_at(prog, address + stop) is None:
+            while stop < end and _site(prog, address, stop, found) is None:
                 stop += 1
             yield start, stop
             start = stop
+
+
+def _site(prog: Program, base: int, at: int, found: bytes) -> PatchSite | None:
+    address = base + at
+    known = patch_site_at(prog, address)
+    if known is not None:
+        return known
+    try:
+        return breakpoint_at(prog, address, found[: at + 1])
+    except Unavailable:
+        # Whose it is cannot be said: then it is not said to be corrupt either.
+        return PatchSite(address, address + 1, _UNKNOWN) if found[at] == _INT3 else None
 
 
 def _differences(expected: bytes, found: bytes, slide: int) -> list[tuple[int, int]]:

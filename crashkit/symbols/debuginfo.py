@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from crashkit.value import facts
 
 STANDARD_DIRECTORY = Path("/usr/lib/debug")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class DebugFile:
     """What became of debug info for the kernel or one module."""
 

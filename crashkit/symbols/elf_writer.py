@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from crashkit.value import facts
+
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
@@ -27,7 +29,7 @@ _ABSOLUTE = 0xFFF1  # SHN_ABS
 _PAGE = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Section:
     """One section; those with ``ALLOC`` get a segment."""
 

@@ -2,7 +2,7 @@
 
 The kernel's BTF has VAR records for per-CPU variables only. drgn and its helpers, and
 crashkit's decoders, look these names up; each row gives the declared types, newest
-kernel first, and the first whose named types exist is used. Sources: the definition
+kernel first, and the first that exists and has room is used. Sources: the definition
 named in the comment above each group, as of Linux 6.1 to 7.0.
 """
 
@@ -32,7 +32,7 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "pgdir_shift": ("unsigned int",),
     # kernel/printk, kernel/panic.c, kernel/time
     "prb": ("struct printk_ringbuffer *",),
-    "clear_seq": ("struct latched_seq",),
+    "clear_seq": ("struct latched_seq", "u64"),
     "tainted_mask": ("unsigned long",),
     "taint_flags": ("struct taint_flag [*]",),
     "panic_timeout": ("int",),
@@ -159,8 +159,8 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "nf_conntrack_max": ("unsigned int",),
     "nf_conntrack_cachep": ("struct kmem_cache *",),
     "nf_conntrack_net_id": ("unsigned int",),
-    "nf_conntrack_hash_rnd": ("siphash_key_t", "siphash_aligned_key_t"),
-    "nf_conntrack_generation": ("seqcount_spinlock_t",),
+    "nf_conntrack_hash_rnd": ("siphash_key_t", "siphash_aligned_key_t", "unsigned int"),
+    "nf_conntrack_generation": ("seqcount_spinlock_t", "seqcount_t"),
     "nf_conntrack_locks": ("spinlock_t []",),
     "nf_ct_expect_hash": ("struct hlist_head *",),
     "nf_ct_expect_hsize": ("unsigned int",),
@@ -203,5 +203,16 @@ PER_CPU: dict[str, tuple[str, ...]] = {
     "cpu_current_top_of_stack": ("unsigned long",),
     "__irq_regs": ("struct pt_regs *",),
     "__preempt_count": ("int",),
+    "cea_exception_stacks": ("struct cea_exception_stacks *",),
+    "hrtimer_interrupts": ("unsigned long",),
+    "hrtimer_interrupts_saved": ("unsigned long",),
+    "kstat": ("struct kernel_stat",),
+    "napi_alloc_cache": ("struct napi_alloc_cache",),
+    "qnodes": ("struct qnode [4]", "struct mcs_spinlock [4]"),
+    "rcu_data": ("struct rcu_data",),
+    "softnet_data": ("struct softnet_data",),
+    "this_cpu_off": ("unsigned long",),
+    "vm_event_states": ("struct vm_event_state",),
+    "watchdog_touch_ts": ("unsigned long",),
 }
 """Per-CPU names that BTF usually describes itself."""

@@ -16,6 +16,7 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_pieces
 from crashkit.symbols.elf_writer import ALLOC, EXEC, WRITE, Section
 from crashkit.symbols.init_text import is_given_up
+from crashkit.value import facts
 
 _MAX_IMAGE = 1 << 30
 _MAX_PERCPU = 64 << 20
@@ -83,7 +84,7 @@ def read_image(prog: Program, addresses: Mapping[str, int], shift: int) -> Image
     return image
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Span:
     name: str
     start: int

@@ -9,22 +9,34 @@ from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms, module_kallsyms
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import BROKEN_WALK
+from crashkit.target.vmcoreinfo import parse
 
 SymbolFinder = Callable[[Program, str | None, int | None, bool], Sequence[Symbol]]
+
+_TOLD = "SYMBOL(kallsyms_names)"
 
 # Per-CPU symbols are offsets from 0 up to 6.12 (no longer in 6.18); a small integer is
 # no symbol, so look-ups by address below 1 MiB find nothing.
 _LOWEST_ADDRESS = 1 << 20
 
 
-def load_vmlinux(prog: Program) -> SymbolFinder:
+def load_vmlinux(prog: Program) -> CoreSymbols:
     """Load the built-in kallsyms of the core kernel.
 
     VMCOREINFO says where they are since Linux 6.0 (f09bddbd8661, "vmcoreinfo: add
-    kallsyms_num_syms symbol").
+    kallsyms_num_syms symbol"); where it does not, the kernel's image is searched.
 
-    :raises Unavailable: VMCOREINFO does not name them, or they cannot be read
+    :raises Unavailable: they cannot be read, or not be found
     """
+    try:
+        info = parse(prog["VMCOREINFO"].string_())
+    except (LookupError, ValueError) as error:
+        raise Unavailable("kallsyms", Reason.NO_DEBUGINFO, f"no VMCOREINFO: {error}") from error
+    if _TOLD not in info:
+        # Imported here: newer kernels tell.
+        from crashkit.symbols.kallsyms_scan import scan_kallsyms
+
+        return CoreSymbols(scan_kallsyms(prog, info))
     try:
         index = load_vmlinux_kallsyms(prog)
     except FaultError as fault:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from drgn import (
     FindObjectFlags,
@@ -11,6 +11,7 @@ from drgn import (
     Symbol,
     Type,
     TypeMember,
+    TypeParameter,
     alignof,
     filename_matches,
     sizeof,
@@ -19,6 +20,7 @@ from drgn import (
 from crashkit.symbols.btf import Blob, Kind
 from crashkit.symbols.btf_types import BtfTypes
 from crashkit.symbols.globals_table import GLOBALS, PER_CPU
+from crashkit.symbols.prototypes_table import PROTOTYPES
 
 FindSymbol = Callable[[str], Symbol | None]
 
@@ -36,6 +38,7 @@ class BtfObjects:
         self._find_symbol = find_symbol
         self._module_percpu = module_percpu
         self._constants: dict[str, dict[int, tuple[int, int]]] = {}
+        self._found: dict[tuple[object, ...], Object | None] = {}
         self.missing: set[str] = set()
         """Names that have a symbol but no known type."""
 
@@ -43,6 +46,17 @@ class BtfObjects:
         self, prog: Program, name: str, flags: FindObjectFlags, filename: str | None
     ) -> Object | None:
         """Find an object: the callback for ``Program.register_object_finder``."""
+        key = (self.types.loads, name, flags, filename)
+        if key in self._found:
+            return self._found[key]
+        found = self._find(prog, name, flags, filename)
+        if self.types.loads == key[0] and (found is not None or self.types.loads):
+            self._found[key] = found  # before the modules are known, not all can be
+        return found
+
+    def _find(
+        self, prog: Program, name: str, flags: FindObjectFlags, filename: str | None
+    ) -> Object | None:
         if FindObjectFlags.VARIABLE in flags:
             found = self._variable(prog, name, filename)
             if found is not None:
@@ -74,11 +88,9 @@ class BtfObjects:
         symbol = self._find_symbol(name)
         if symbol is None:
             return None
-        for type_name in declared:
-            try:
-                type_ = _declared(prog, type_name, symbol.size)
-            except LookupError:
-                continue
+        types = [*_known_types(prog, declared, symbol.size)]
+        fitting = [type_ for type_ in types if _has_room(type_, symbol.size)]
+        for type_ in (*fitting, *types):
             return Object(prog, type_, address=symbol.address)
         if name == "tk_core":
             return _tk_core(prog, symbol.address)
@@ -110,7 +122,22 @@ class BtfObjects:
                 if symbol is None:
                     return None
                 return Object(prog, self.types.make(blob, type_id), address=symbol.address)
-        return None
+        return self._declared_function(prog, name) if filename is None else None
+
+    def _declared_function(self, prog: Program, name: str) -> Object | None:
+        declared = PROTOTYPES.get(name)
+        symbol = self._find_symbol(name) if declared is not None else None
+        if declared is None or symbol is None:
+            return None
+        returned, parameters = declared
+        try:
+            made = prog.function_type(
+                _named(prog, returned),
+                [TypeParameter(prog.type(type_), shown) for type_, shown in parameters],
+            )
+        except LookupError:
+            return None  # a type it takes is not known
+        return Object(prog, made, address=symbol.address)
 
     def _constant(self, prog: Program, name: str) -> Object | None:
         for blob in self.types.blobs():
@@ -138,6 +165,19 @@ class BtfObjects:
         return found
 
 
+def _known_types(prog: Program, declared: tuple[str, ...], size: int) -> Iterator[Type]:
+    for type_name in declared:
+        try:
+            yield _declared(prog, type_name, size)
+        except LookupError:
+            continue
+
+
+def _has_room(type_: Type, size: int) -> bool:
+    # A symbol of a module has its object's size, one of the kernel at least that.
+    return not size or not type_.is_complete() or sizeof(type_) <= size
+
+
 def _declared(prog: Program, type_name: str, size: int) -> Type:
     # A row of the table as a type; [*] is as many elements as the symbol has room for.
     if not type_name.endswith(" [*]"):
@@ -146,17 +186,31 @@ def _declared(prog: Program, type_name: str, size: int) -> Type:
     return prog.array_type(element, size // sizeof(element))
 
 
+def _named(prog: Program, name: str) -> Type:
+    return prog.void_type() if name == "void" else prog.type(name)
+
+
 def _tk_core(prog: Program, address: int) -> Object | None:
     # Kernels without struct tk_data (6.12 and before) declare tk_core with an anonymous
-    # structure: a sequence counter, then the timekeeper where its alignment puts it.
+    # structure: a sequence counter, then the timekeeper where its alignment puts it. The
+    # counter is a plain one up to 5.8 (025e82bcbc34, "timekeeping: Use sequence counter with
+    # associated raw spinlock").
     try:
-        counter, keeper = prog.type("seqcount_raw_spinlock_t"), prog.type("struct timekeeper")
+        keeper = prog.type("struct timekeeper")
+        counter = _first_type(prog, "seqcount_raw_spinlock_t", "seqcount_t")
     except LookupError:
         return None
     start = -(-sizeof(counter) // alignof(keeper)) * alignof(keeper)
     members = (TypeMember(counter, "seq"), TypeMember(keeper, "timekeeper", 8 * start))
     made = prog.struct_type(None, start + sizeof(keeper), members)
     return Object(prog, made, address=address)
+
+
+def _first_type(prog: Program, name: str, older: str) -> Type:
+    try:
+        return prog.type(name)
+    except LookupError:
+        return prog.type(older)
 
 
 def _section_offset(blob: Blob, type_id: int) -> int | None:

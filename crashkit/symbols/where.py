@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from crashkit.value import facts
 
 _BUILD_ID = re.compile(r"[0-9a-f]{16,128}\Z", re.ASCII)
 _RELEASE = re.compile(r"[\w.+~:-]{1,128}\Z", re.ASCII)
@@ -17,7 +18,7 @@ FEDERATED = "https://debuginfod.elfutils.org"
 """The server of elfutils, which asks those of the distributions."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Distribution:
     """Whose kernel it is, and what its debug info is called there."""
 
@@ -106,7 +107,7 @@ _RULES: tuple[tuple[str, Distribution], ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Offer:
     """How to get one debug file."""
 

@@ -8,13 +8,13 @@ segments. The tests compare the result with pyelftools. Source: elf(5), gABI.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Literal
 
 from crashkit.errors import TargetError
 from crashkit.target import machines
 from crashkit.target.notes import MAX_BYTES, Notes, read_notes
 from crashkit.target.source import Source
+from crashkit.value import facts
 
 MAGIC = b"\x7fELF"
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
@@ -36,7 +36,7 @@ _SECTION = struct.Struct("<4xI16xQQ24x")
 _SH_INFO = struct.Struct("<44xI")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ElfDump:
     """What an x86-64 ELF core file says of itself."""
 

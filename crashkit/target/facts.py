@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from crashkit.target.notes import NotedRegisters
 from crashkit.target.vmcoreinfo import VmcoreInfo
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Target:
     """Facts read from the file's own headers; what is not known is None."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -207,9 +208,18 @@ def _kdump_target(source: Source, flat: flattened.FlattenedSource | None) -> Tar
     end = max(header.vmcoreinfo.end, header.notes.end, header.erase_info.end, table.end)
     missing = _missing(max(0, end - source.size) if table.end else 0, flat)
     notes = read_notes(source.read(header.notes.offset, min(header.notes.size, MAX_BYTES)))
-    _refuse_qemu_kdump(source, header, notes)
-    truncated = missing > 0 or table.lost > 0 or _is_cut(flat)
+    unfinished = bool(header.status & kdump.INCOMPLETE)
+    truncated = missing > 0 or table.lost > 0 or unfinished or _is_cut(flat)
     raw = _vmcoreinfo_bytes(source, header) or notes.vmcoreinfo
+    if not header.has_utsname:
+        _refuse_without_utsname(source, header, notes)
+        whole = _completed(source, flat, raw, truncated=truncated)
+        return replace(
+            whole,
+            truncated=truncated,
+            missing_bytes=missing,
+            warnings=(*whole.warnings, *_kdump_warnings(header, table, None, truncated, missing)),
+        )
     info = _vmcoreinfo(
         source,
         raw,
@@ -255,21 +265,39 @@ def _compression(header: kdump.KdumpHeader, table: pages.PageTable) -> str:
     return next(iter(seen), "none") if len(seen) < 2 else "mixed"
 
 
-def _refuse_qemu_kdump(source: Source, header: kdump.KdumpHeader, notes: Notes) -> None:
-    # QEMU's dump/dump.c fills in utsname.machine and nothing else of it, and libkdumpfile
-    # takes the architecture from a whole utsname only. A QEMU ELF dump converted by
-    # makedumpfile has QEMU's notes too, and is fine.
-    if header.has_utsname:
-        return
-    if notes.from_qemu or (header.machine and not header.sysname):
+def _refuse_without_utsname(source: Source, header: kdump.KdumpHeader, notes: Notes) -> None:
+    # A QEMU ELF dump converted by makedumpfile has QEMU's notes too, and a utsname.
+    if not (notes.from_qemu and header.machine and not header.sysname):
         raise TargetError(
-            f"{source.name} is in QEMU's own kdump format, which drgn cannot read: dump the guest "
-            "as ELF, with `dump-guest-memory FILE` without -z, -l, -s and -R, or "
-            "`virsh dump --memory-only --format elf`"
+            f"{source.name} has a kdump header without the system's name and architecture, so "
+            "drgn cannot read it; write the dump again with makedumpfile"
         )
-    raise TargetError(
-        f"{source.name} has a kdump header without the system's name and architecture, so drgn "
-        "cannot read it; write the dump again with makedumpfile"
+
+
+def _completed(
+    source: Source, flat: flattened.FlattenedSource | None, raw: bytes | None, *, truncated: bool
+) -> Target:
+    # Imported here: QEMU's own kdump files are rare.
+    from crashkit.target.qemu_kdump import completed_copy
+
+    file = source if flat is None else flat.file
+    if not isinstance(file, FileSource):  # pragma: no cover - there are two kinds of source
+        raise TypeError(file)
+    descriptor, found = completed_copy(file, source, vmcoreinfo=raw, truncated=truncated)
+    try:
+        whole = identify_source(FileSource(descriptor, source.name))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    notes = ["the header that QEMU wrote is completed from VMCOREINFO, in a temporary copy"]
+    if raw is None:
+        notes.append("VMCOREINFO was found in memory; the dump has no note of it")
+    return replace(
+        whole,
+        file=f"/proc/self/fd/{descriptor}",
+        version=None,
+        found_vmcoreinfo=None if raw else found,
+        warnings=(*notes, *whole.warnings),
     )
 
 
@@ -295,16 +323,18 @@ def _vmcoreinfo(source: Source, raw: bytes | None, truncated: bool, absent: str)
 def _kdump_warnings(
     header: kdump.KdumpHeader,
     table: pages.PageTable,
-    info: VmcoreInfo,
+    info: VmcoreInfo | None,
     truncated: bool,
     missing: int,
 ) -> Iterator[str]:
     if truncated:
         yield _truncation_warning(missing)
+    full = "the disk was full when it was written" if header.status & kdump.INCOMPLETE else ""
     if table.lost:
-        full = "; the disk was full when it was written" if header.status & kdump.INCOMPLETE else ""
-        yield f"{table.lost} of {table.count} pages are lost{full}"
-    if header.release and info.release and header.release != info.release:
+        yield f"{table.lost} of {table.count} pages are lost{'; ' if full else ''}{full}"
+    elif full:
+        yield f"{full}: makedumpfile marked it as incomplete"
+    if info and header.release and info.release and header.release != info.release:
         yield (
             f"the kdump header says kernel {header.release}, VMCOREINFO says {info.release}; "
             "VMCOREINFO is used"

@@ -9,12 +9,12 @@ bitmap size.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from crashkit.errors import TargetError
 from crashkit.target import machines
 from crashkit.target.source import Source
 from crashkit.target.vmcoreinfo import escape
+from crashkit.value import facts
 
 SIGNATURES = (b"KDUMP   ", b"DISKDUMP")
 COMPRESSIONS = {0x01: "zlib", 0x02: "lzo", 0x04: "snappy", 0x20: "zstd"}
@@ -34,7 +34,7 @@ ERASE_INFO_FIELDS = BLOCK_SIZE + 64
 """Where the file says where its erase info is: two 64-bit numbers."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Extent:
     """A range of the file in bytes."""
 
@@ -47,7 +47,7 @@ class Extent:
         return self.offset + self.size if self.size else 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class KdumpHeader:
     """Main header and sub-header; text is escaped, sizes are in bytes."""
 

@@ -19,7 +19,8 @@ from crashkit.target import flattened, kdump, pages, places
 from crashkit.target.facts import Target
 from crashkit.target.source import FileSource, Source
 
-_ALL_SEGMENTS = 1 << 24
+ALL_SEGMENTS = 1 << 24
+"""More than any file has."""
 _ROOM = 64 << 20
 
 
@@ -34,33 +35,50 @@ def mended_copy(target: Target) -> int:
         source: Source = file
         segments: list[tuple[int, int, int]] = [(0, file.size, 0)]
         if target.format.endswith("flattened"):
-            flat = flattened.FlattenedSource(file, _ALL_SEGMENTS)
+            flat = flattened.FlattenedSource(file, ALL_SEGMENTS)
             source, segments = flat, flat.segments
-        copy = _temporary_file(target, sum(size for _, size, _ in segments))
-        try:
-            for start, size, place in segments:
-                _copy_bytes(file, copy, start, size, place)
-            if target.format.startswith("kdump"):
-                _take_out_lost_pages(source, copy)
-        except OSError as error:
-            os.close(copy)
-            raise TargetError(
-                f"{target.path} is truncated and its completed copy in {tempfile.gettempdir()} "
-                f"cannot be written: {error.strerror or error}; copy the dump again"
-            ) from error
+        copy = copy_segments(file, segments, f"{target.path} is truncated and")
+        if target.format.startswith("kdump"):
+            try:
+                take_out_lost_pages(source, copy)
+            except OSError as error:
+                os.close(copy)
+                raise unwritable(f"{target.path} is truncated and", error) from error
     return copy
 
 
-def _temporary_file(target: Target, size: int) -> int:
+def copy_segments(file: FileSource, segments: list[tuple[int, int, int]], why: str) -> int:
+    """Copy (offset in the copy, size, offset in ``file``) to an unnamed temporary file.
+
+    :param why: the beginning of the sentence that says that it cannot be done
+    :returns: its descriptor, the caller's
+    :raises TargetError: no room for the copy, or it cannot be written
+    """
+    size = sum(size for _, size, _ in segments)
     folder = tempfile.gettempdir()
     space = os.statvfs(folder)
     if space.f_bavail * space.f_frsize < size + _ROOM:
         raise TargetError(
-            f"{target.path} is truncated and must be completed in a temporary copy, but {folder} "
-            f"has no room for {size} bytes: set TMPDIR to a larger place, or copy the dump again"
+            f"{why} must be completed in a temporary copy, but {folder} has no room for {size} "
+            "bytes: set TMPDIR to a larger place, or copy the dump again"
         )
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+    with tempfile.TemporaryFile() as temporary:
+        copy = os.dup(temporary.fileno())
+    try:
+        for start, part, place in segments:
+            _copy_bytes(file, copy, start, part, place)
+    except OSError as error:
+        os.close(copy)
+        raise unwritable(why, error) from error
+    return copy
+
+
+def unwritable(why: str, error: OSError) -> TargetError:
+    """Make the error for a copy that cannot be written; ``why`` as for :func:`copy_segments`."""
+    return TargetError(
+        f"{why} its completed copy in {tempfile.gettempdir()} cannot be written: "
+        f"{error.strerror or error}; copy the dump again"
+    )
 
 
 def _copy_bytes(file: FileSource, copy: int, start: int, size: int, place: int) -> None:
@@ -73,7 +91,8 @@ def _copy_bytes(file: FileSource, copy: int, start: int, size: int, place: int) 
         size -= done
 
 
-def _take_out_lost_pages(source: Source, copy: int) -> None:
+def take_out_lost_pages(source: Source, copy: int) -> None:
+    """Mark the pages that ``source`` has no data of as excluded in ``copy``, a copy of it."""
     header = kdump.read_header(source)
     bits = pages.read_bitmap(source, header)
     table = source.read(header.descriptors, bits.bit_count() * pages.DESCRIPTOR.size)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from crashkit.target.vmcoreinfo import escape
+from crashkit.value import facts
 
 MAX_NOTES = 1 << 17
 MAX_BYTES = 64 << 20
@@ -40,7 +40,7 @@ MAX_NOTED = 8192
 """More CPUs than x86-64 supports (NR_CPUS_RANGE_END)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NotedRegisters:
     """What one NT_PRSTATUS note says of a CPU."""
 
@@ -49,7 +49,7 @@ class NotedRegisters:
     """By full name, as of the moment the CPU stopped."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Notes:
     """What a note segment holds."""
 

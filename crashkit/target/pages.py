@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from dataclasses import dataclass
 
 from crashkit.target.kdump import BLOCK_SIZE, COMPRESSIONS, KdumpHeader
 from crashkit.target.source import Source
+from crashkit.value import facts
 
 DESCRIPTOR = struct.Struct("<QIIQ")
 """offset and size of the page's data, its flags, and page flags nobody uses."""
@@ -23,7 +23,7 @@ MAX_PAGE_BYTES = 2 * BLOCK_SIZE
 """No compression makes a page larger than this; makedumpfile stores such a page as it is."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PageTable:
     """What the page descriptors say, as far as they are in the file."""
 

@@ -22,29 +22,56 @@ _MOST = 64
 """Copies looked at: a page cache may hold many."""
 
 
-def find_vmcoreinfo(file: FileSource) -> bytes | None:
-    """Search a dump's memory for the kernel's VMCOREINFO.
+CHUNK_OVERLAP = _PAGE
+"""What pieces of memory that are searched one by one must have of the next."""
 
-    Copies of one text count once, and one that only lacks the end of another (CRASHTIME is
-    added last) counts as that other.
+
+def find_vmcoreinfo(file: FileSource) -> bytes | None:
+    """Search a dump's memory for the kernel's VMCOREINFO, where a file has it as it was.
 
     :returns: the text; None where there is none
     :raises TargetError: there are several that differ, so which is this kernel's is not known
     """
-    found: list[bytes] = []
+    search = Search(file.name)
     with mmap.mmap(file.descriptor, 0, access=mmap.ACCESS_READ) as data:
-        for number, match in enumerate(_START.finditer(data)):
-            if number >= _MOST:
-                break
+        search.add(data)
+    return search.result()
+
+
+class Search:
+    """What was found so far.
+
+    Copies of one text count once, and one that only lacks the end of another (CRASHTIME is
+    added last) counts as that other.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._found: list[bytes] = []
+        self._looked_at = 0
+
+    def add(self, data: bytes | mmap.mmap) -> None:
+        """Search a piece of memory."""
+        for match in _START.finditer(data):
+            self._looked_at += 1
+            if self._looked_at > _MOST:
+                return
             text = data[match.start() : match.start() + _PAGE].split(b"\0", 1)[0]
             if all(needed in text for needed in _NEEDED):
-                found = [other for other in found if not text.startswith(other)]
-                if not any(other.startswith(text) for other in found):
-                    found.append(text)
-    if len(found) > 1:
-        releases = sorted({text.split(b"\n", 1)[0].decode("ascii") for text in found})
-        raise TargetError(
-            f"{file.name} has no VMCOREINFO note, and {len(found)} different texts of it in its "
-            f"memory ({', '.join(releases[:4])}): which one is this kernel's cannot be told"
-        )
-    return found[0] if found else None
+                self._found = [other for other in self._found if not text.startswith(other)]
+                if not any(other.startswith(text) for other in self._found):
+                    self._found.append(text)
+
+    def result(self) -> bytes | None:
+        """Return the text; None where there is none.
+
+        :raises TargetError: there are several that differ, so which is this kernel's is not known
+        """
+        found = self._found
+        if len(found) > 1:
+            releases = sorted({text.split(b"\n", 1)[0].decode("ascii") for text in found})
+            raise TargetError(
+                f"{self._name} has no VMCOREINFO note, and {len(found)} different texts of it in "
+                f"its memory ({', '.join(releases[:4])}): which one is this kernel's cannot be told"
+            )
+        return found[0] if found else None

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from crashkit.errors import TargetError
 from crashkit.target.source import FileSource
+from crashkit.value import facts
 
 _CHUNK = 1 << 20
 _ROOM = 64 << 20
@@ -29,7 +29,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Packing:
     """A way to compress a whole file."""
 
@@ -79,7 +79,7 @@ PACKINGS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Unpacked:
     """What was in a compressed file."""
 

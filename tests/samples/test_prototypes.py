@@ -36,4 +36,4 @@ def test_rows_are_what_btf_says(sample: Callable[[str], Crash]) -> None:
 
 def same(prog: Program, found: Type, name: str) -> bool:
     declared = prog.void_type() if name == "void" else prog.type(name)
-    return found.type_name() == declared.type_name()
+    return str(found.type_name()) == str(declared.type_name())

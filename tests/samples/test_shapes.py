@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from crashkit.crash import Crash, open_crash
-from crashkit.errors import CrashkitError
+from crashkit.errors import CrashkitError, Reason, Unavailable
 from crashkit.pipeline import triage
 from crashkit.recipe import load_recipes
-from crashkit.symbols import find_symbol
+from crashkit.symbols import attach, find_symbol
 from crashkit.target import kdump
 from tests.samples.conftest import SAMPLES
 from tests.unit.target_doubles import flattened
@@ -138,3 +138,15 @@ def test_a_cut_is_survived(
         assert report.exit_code == 5
         assert [finding["error"] for finding in report["findings"] if finding["error"]] == []
     capfd.readouterr()
+
+
+def test_stacks_of_all_cpus_without_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_btf(_prog: object) -> None:
+        raise Unavailable("BTF of vmlinux", Reason.NO_DEBUGINFO, "taken out by the test")
+
+    monkeypatch.setattr(attach, "_vmlinux_blob", no_btf)
+    with open_crash(SAMPLES / "clash-ct-net" / "vmcore", types="btf") as crash:
+        with pytest.raises(Unavailable, match="the CPUs"):
+            crash.cpu_stacks()
+        with pytest.raises(Unavailable, match="CPU 0"):
+            crash.stack_on(0)

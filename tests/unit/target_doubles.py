@@ -210,6 +210,12 @@ class Kdump:
         return out + table + data
 
 
+def qemu_kdump(pages: Mapping[int, bytes], *, info: bool = True) -> bytes:
+    """A kdump as QEMU writes it, with VMCOREINFO only if the guest published it."""
+    notes = (kernel_notes() if info else prstatus() * 2) + note(b"QEMU", 0, bytes(440))
+    return Kdump(pages=pages, notes=notes, uts=("", "", "", "", "x86_64"), timestamp=0).build()
+
+
 def flattened(dump: bytes, chunk: int = 1000, *, end: bool = True) -> bytes:
     """``dump`` as ``makedumpfile -F`` writes it to a pipe."""
     out = b"makedumpfile".ljust(16, b"\0") + struct.pack(">qq", 1, 1)

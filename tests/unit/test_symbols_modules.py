@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crashkit.symbols.modules import _initial
+from crashkit.symbols.modules import _describe, _initial
 from tests.unit.kernel_doubles import Kernel
 
 CORE, INIT = 0xFFFF_FFFF_C039_9000, 0xFFFF_FFFF_C03A_0000
@@ -35,6 +35,17 @@ def test_code_that_is_freed_after_loading(
     module = kernel.allocate("struct module")
     kernel.set(module, {"init_layout.base": base, "init_layout.size": size})
     assert _initial(module, KNOWN) == found
+
+
+def test_a_modules_ranges_have_the_code_that_is_freed_after_loading(kernel: Kernel) -> None:
+    known = kernel.allocate("struct module")
+    kernel.set(known, {"init_layout.base": INIT, "init_layout.size": 0x4000})
+    module = kernel.prog.relocatable_module("late", CORE, create=True)
+    module.address_ranges = KNOWN
+    module.object = known
+    described = _describe(module)
+    assert described is not None
+    assert described.ranges == (*KNOWN, (INIT, INIT + 0x4000))
 
 
 def test_newer_kernels_have_no_such_layout(kernel: Kernel) -> None:

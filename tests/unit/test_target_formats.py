@@ -28,6 +28,7 @@ from tests.unit.target_doubles import (
     note,
     page,
     prstatus,
+    qemu_kdump,
     vmcoreinfo,
 )
 
@@ -55,6 +56,14 @@ def check_kernel(target: Target) -> None:
     assert target.arch == "x86_64"
     assert target.cpus == 2
     assert target.vmcoreinfo.page_size == 4096
+
+
+SEARCHED = {"SYMBOL(init_uts_ns)": "ffffffff81a00000"}
+
+
+def in_memory(**lines: str) -> bytes:
+    """A page that holds VMCOREINFO, as the kernel keeps it."""
+    return (b"\1" * 44 + vmcoreinfo(**SEARCHED, **lines)).ljust(4096, b"\0")
 
 
 def test_elf(tmp_path: Path) -> None:
@@ -256,8 +265,11 @@ def test_unfinished_kdump(tmp_path: Path) -> None:
     assert "2 of 39 pages are lost; the disk was full when it was written" in target.warnings
 
 
-def test_incomplete_flag_with_all_pages_there_is_complete(tmp_path: Path) -> None:
-    assert not identify(write(tmp_path, Kdump(pages=PAGES, status=ZLIB | 8).build())).truncated
+def test_incomplete_flag_of_a_kdump_that_lacks_nothing_known(tmp_path: Path) -> None:
+    target = identify(write(tmp_path, Kdump(pages=PAGES, status=ZLIB | 8).build()))
+    assert target.truncated
+    assert target.missing_bytes == 0
+    assert any("makedumpfile marked it as incomplete" in text for text in target.warnings)
 
 
 def test_garbled_descriptor_is_a_lost_page(tmp_path: Path) -> None:
@@ -289,16 +301,46 @@ def test_garbled_kdump_header(tmp_path: Path, block_size: int) -> None:
     assert "garbled" in refusal(write(tmp_path, Kdump(pages=PAGES, block_size=block_size).build()))
 
 
-def qemu_kdump() -> bytes:
-    notes = kernel_notes() + note(b"QEMU", 0, bytes(440))
-    return Kdump(pages=PAGES, notes=notes, uts=("", "", "", "", "x86_64"), timestamp=0).build()
-
-
 def test_kdump_by_qemu(tmp_path: Path) -> None:
-    for data in (qemu_kdump(), flattened(qemu_kdump())):
-        text = refusal(write(tmp_path, data))
-        assert "QEMU's own kdump format" in text
-        assert "`dump-guest-memory FILE` without -z, -l, -s and -R" in text
+    for data in (qemu_kdump(PAGES), flattened(qemu_kdump(PAGES))):
+        target = identify(write(tmp_path, data))
+        check_kernel(target)
+        assert target.format == "kdump"
+        assert target.found_vmcoreinfo is None
+        assert target.version is None
+        assert not target.truncated
+        assert "the header that QEMU wrote is completed" in target.warnings[0]
+
+
+def test_kdump_by_qemu_without_vmcoreinfo(tmp_path: Path) -> None:
+    for order in (sorted, lambda frames: sorted(frames, reverse=True)):
+        pages = dict(zip(PAGES, PAGES.values(), strict=True))
+        pages[order(PAGES)[3]] = in_memory()
+        for data in (qemu_kdump(pages, info=False), flattened(qemu_kdump(pages, info=False))):
+            target = identify(write(tmp_path, data))
+            check_kernel(target)
+            assert target.found_vmcoreinfo == vmcoreinfo(**SEARCHED)
+            assert "VMCOREINFO was found in memory" in target.warnings[1]
+
+
+def test_kdump_by_qemu_with_none_anywhere(tmp_path: Path) -> None:
+    text = refusal(write(tmp_path, qemu_kdump(PAGES, info=False)))
+    assert "did not publish VMCOREINFO" in text
+
+
+def test_kdump_by_qemu_with_two_that_differ(tmp_path: Path) -> None:
+    pages = {**PAGES, 5: in_memory(), 7: in_memory(OSRELEASE="5.4.0-1-other")}
+    text = refusal(write(tmp_path, qemu_kdump(pages, info=False)))
+    assert "cannot be told" in text
+
+
+def test_kdump_by_qemu_that_is_cut(tmp_path: Path) -> None:
+    whole = qemu_kdump(PAGES)
+    for data in (whole[:-500], flattened(whole)[:-900]):
+        target = identify(write(tmp_path, data))
+        check_kernel(target)
+        assert target.truncated
+        assert any("truncated" in text for text in target.warnings)
 
 
 def test_qemu_elf_converted_by_makedumpfile(tmp_path: Path) -> None:

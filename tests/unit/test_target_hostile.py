@@ -13,7 +13,15 @@ from crashkit.errors import CrashkitError
 from crashkit.target.facts import Target
 from crashkit.target.identification import identify_source
 from crashkit.target.source import FileSource
-from tests.unit.target_doubles import Kdump, elf_core, flattened, page
+from tests.unit.target_doubles import (
+    ZLIB,
+    Kdump,
+    elf_core,
+    flattened,
+    page,
+    qemu_kdump,
+    vmcoreinfo,
+)
 
 BOUND = settings(max_examples=300, deadline=timedelta(milliseconds=1500))
 SEEDS = [
@@ -21,6 +29,9 @@ SEEDS = [
     Kdump(pages={frame: page(frame) for frame in range(1, 20)}).build(),
     flattened(elf_core()),
     flattened(Kdump(pages={1: page(1)}).build()),
+    Kdump(pages={1: page(1), 2: page(2)}, status=ZLIB | 8, lost=frozenset({2})).build(),
+    qemu_kdump({1: page(1), 3: page(3)}),
+    flattened(qemu_kdump({1: vmcoreinfo(**{"SYMBOL(init_uts_ns)": "1"}).ljust(4096, b"\0")})),
 ]
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF]
 
@@ -36,6 +47,8 @@ def check(data: bytes) -> None:
         assert str(error).isprintable()
         return
     assert isinstance(target, Target)
+    if target.file is not None:  # a copy, which is the caller's
+        os.close(int(target.file.rpartition("/")[2]))
     assert target.missing_bytes >= 0
     for text in (*target.vmcoreinfo.values(), *target.warnings, target.nodename or ""):
         assert text.isprintable()

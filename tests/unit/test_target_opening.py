@@ -16,6 +16,7 @@ from tests.unit.target_doubles import (
     elf_core,
     flattened,
     kernel_notes,
+    qemu_kdump,
     vmcoreinfo,
 )
 
@@ -98,6 +99,31 @@ def test_kdump_of_a_full_disk(tmp_path: Path) -> None:
     assert readable(opened(tmp_path, dump.build())) == {
         frame: data for frame, data in PAGES.items() if frame not in {5, 6}
     }
+
+
+@pytest.mark.parametrize("as_stream", [False, True])
+def test_kdump_by_qemu(tmp_path: Path, as_stream: bool) -> None:
+    data = qemu_kdump(PAGES)
+    assert readable(opened(tmp_path, flattened(data) if as_stream else data)) == PAGES
+
+
+@pytest.mark.parametrize("percent", [85, 90, 95, 99])
+def test_truncated_kdump_by_qemu_gives_right_pages_only(tmp_path: Path, percent: int) -> None:
+    data = flattened(qemu_kdump(PAGES))
+    found = readable(opened(tmp_path, data[: len(data) * percent // 100]))
+    assert 0 < len(found) < len(PAGES)
+    assert found == {frame: PAGES[frame] for frame in found}
+
+
+def test_no_room_for_completing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.statvfs_result((4096, 4096, 10, 0, 0, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with pytest.raises(TargetError, match=r"QEMU's incomplete header .* set TMPDIR"):
+        opened(tmp_path, qemu_kdump(PAGES))
+
+
+def test_incomplete_flag_takes_no_page_away(tmp_path: Path) -> None:
+    assert readable(opened(tmp_path, Kdump(pages=PAGES, status=9).build())) == PAGES
 
 
 def test_mending_leaves_no_file_and_no_descriptor(tmp_path: Path) -> None:
