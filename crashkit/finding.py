@@ -11,12 +11,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from drgn import FaultError, ObjectAbsentError, ObjectNotFoundError
 
 from crashkit.errors import Reason, Unavailable
-from crashkit.value import Value
+from crashkit.value import Value, facts
 
 
 class Role(enum.Enum):
@@ -38,7 +37,7 @@ class Verdict(enum.Enum):
     INCONCLUSIVE = "inconclusive"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Observation:
     """What one look at the dump gave: whether the statement holds, and the values seen."""
 
@@ -50,7 +49,7 @@ class Observation:
     """A few words shown beside the values; may be empty."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CheckSpec:
     """A check as a recipe yields it: not evaluated yet."""
 
@@ -63,7 +62,7 @@ class CheckSpec:
     """Reads the values and decides; may raise :class:`Unavailable`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Check:
     """A check after it was evaluated."""
 
@@ -80,7 +79,7 @@ class Check:
     """The class of that reason."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Fix:
     """The commit that fixes a bug, and whether the running binary has it."""
 
@@ -99,7 +98,7 @@ class Fix:
     """The instructions that decided, or why nothing did."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Finding:
     """A recipe's result on one dump."""
 

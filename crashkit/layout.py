@@ -7,19 +7,20 @@ knows a layout.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import drgn
 from drgn import Type, TypeKind
 
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 COMPOUND = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.CLASS)
 _DEEPEST = 32
 _MOST_READINGS = 16
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MemberPath:
     """A member, as a designator relative to the type that was asked about."""
 

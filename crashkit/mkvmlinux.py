@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from drgn import Architecture, Program, Symbol, SymbolBinding, SymbolKind
@@ -20,6 +19,7 @@ from crashkit.symbols.dwarf_writer import DwarfWriter
 from crashkit.symbols.image import Image, read_image
 from crashkit.symbols.kallsyms import CoreSymbols
 from crashkit.symbols.lookup import names_of
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
@@ -31,7 +31,7 @@ _KINDS = {SymbolKind.FUNC: elf.FUNC, SymbolKind.OBJECT: elf.OBJECT}
 _BINDINGS = {SymbolBinding.GLOBAL: elf.GLOBAL, SymbolBinding.WEAK: elf.WEAK}
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Made:
     """What was written."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from crashkit.disasm import Instruction, MemoryOperand, Operand, RegisterOperand
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 _U64 = (1 << 64) - 1
 ARITHMETIC = frozenset(
@@ -29,7 +29,7 @@ _OPPOSITE = {
 _SAME = {"c": "b", "nae": "b", "z": "e", "na": "be", "nge": "l", "ng": "le"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Flags:
     """Flags after an operation; None for one that is not known."""
 

@@ -8,7 +8,7 @@ frame's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from drgn import Program
 
@@ -28,12 +28,13 @@ from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.registers import ARGUMENT_REGISTERS
 from crashkit.symbols import in_kernel_text
+from crashkit.value import facts
 
 ValueOf = Callable[[Term], int]
 """Gives a term of the caller a value; raises Unavailable."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Edge:
     """How a function was entered from its caller's frame."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crashkit.errors import Reason
-from crashkit.value import Certainty, Origin
+from crashkit.value import Certainty, Origin, facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Argument:
     """A recovered argument: the value that was passed."""
 
@@ -29,7 +27,7 @@ class Argument:
     """The ways that should agree and do not; ``value`` is then one of theirs, not proved."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MissingArgument:
     """A parameter whose value cannot be had, and why."""
 
@@ -39,7 +37,7 @@ class MissingArgument:
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Holder:
     """A frame that has a value: in a register, a slot, or as an argument."""
 

@@ -7,11 +7,11 @@ takes its arguments from there. Only ax and orig_ax change in an ordinary call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from drgn import Program, offsetof
 
 from crashkit.unwind import Frame
+from crashkit.value import facts
 
 # arch/x86/entry: entry_64.S, entry_64_compat.S
 _ENTRIES = ("entry_SYSCALL_64", "entry_SYSCALL_compat", "entry_SYSENTER_compat", "entry_INT80")
@@ -20,7 +20,7 @@ _CHANGES = ("execve", "sigreturn", "exec_binprm", "load_elf", "ptrace", "seccomp
 _ARGUMENTS = ("di", "si", "dx", "r10", "r8", "r9")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class UserRegisters:
     """Where the argument registers of the system call under way lie."""
 

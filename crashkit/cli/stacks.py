@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from crashkit.errors import UsageError
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash, FoldedStack
@@ -15,7 +15,7 @@ _MAX_CPUS = 8192
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Wanted:
     """The stacks asked for; the crashed thread's when nothing is."""
 

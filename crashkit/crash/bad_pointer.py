@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crashkit.crash.core import Crash
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.model import Fault, Link
 from crashkit.finding import Observation, seen
 from crashkit.memory import read_u64
-from crashkit.value import Certainty, Origin, Reread, Value
+from crashkit.value import Certainty, Origin, Reread, Value, facts
 
 _WILD = frozenset(
     {"ascii", "freed-object", "non-canonical", "one-bit-off", "other", "user-pointer"}
@@ -19,10 +17,11 @@ _WILD = frozenset(
 def leads_nowhere(fault: Fault) -> bool:
     """Whether a fault's bad pointer is garbage: not NULL or poison, and nothing is mapped there."""
     found = fault.diagnosis
-    return found.kind in _WILD and found.details.get("page") != "mapped"
+    is_garbage = found.kind in _WILD and "xarray" not in found.details
+    return is_garbage and found.details.get("page") != "mapped"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class BadPointer:
     """A bad pointer that a register held at the fault."""
 
@@ -141,4 +140,6 @@ def read_from_free_object(crash: Crash, bad: BadPointer) -> Observation:
 
     slab = slab_identity(crash.prog, place_of(bad), aliases=False)
     free = free_place_of(crash.prog, slab)
-    return seen(free is not None, held_now(crash, bad), note=slab.cache_name or "")
+    state = f"{free.words} has it" if free is not None else "is allocated"
+    note = f"the {slab.cache_name or '?'} object it was read from {state}"
+    return seen(free is not None, held_now(crash, bad), note=note)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from drgn import Program
 
@@ -13,9 +12,10 @@ from crashkit.disasm import Flow, Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.registers import CALLEE_SAVED
 from crashkit.symbols import SymbolAt, symbol_at
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Reload:
     """Whether a function reads a member again between two of its calls."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from crashkit.crash.core import Crash
 from crashkit.decode.memory import MemoryUse
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 UNCOUNTED = "pages that nobody counts"
 MAX_PROCESSES = 100_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MemoryUser:
     """Somebody who has memory."""
 

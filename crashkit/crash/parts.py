@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from crashkit.errors import Reason
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Thread:
     """The thread that crashed; None with a reason in ``absent`` where unknown."""
 
@@ -23,7 +24,7 @@ class Thread:
     absent: Mapping[str, Reason] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Banner:
     """What crash prints above its prompt; None with a reason in ``absent`` where unknown."""
 
@@ -42,7 +43,7 @@ class Banner:
     absent: Mapping[str, Reason] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Limit:
     """Something the report lacks, and what would supply it."""
 
@@ -51,7 +52,7 @@ class Limit:
     remedy: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class FoundObject:
     """A kernel object found on the way, with its decoded facts."""
 
@@ -61,7 +62,7 @@ class FoundObject:
     facts: Mapping[str, object]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class DebugInfo:
     """Where names and types of the kernel or one module came from."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from drgn import FaultError, Object, ObjectNotFoundError, Program, sizeof
 from drgn.helpers.linux.percpu import per_cpu
 
 from crashkit.unwind import Segment
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Stacks:
     """The stacks that a crashed thread can have run on."""
 

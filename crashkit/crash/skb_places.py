@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from crashkit.crash.skbs import find_skbs
 from crashkit.decode.skb_queues import QueuedSkb, UnreadQueue, queued_skbs
 from crashkit.errors import Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class StackPlace:
     """A place on a stack that leads to an skb."""
 
@@ -38,7 +39,7 @@ class FoundSkb:
         return (*(queued.found_by for queued in self.queues), *stacks)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class FoundSkbs:
     """What was found, and where nothing could be looked for."""
 

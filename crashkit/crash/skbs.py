@@ -17,12 +17,13 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address
 from crashkit.registers import CALLEE_SAVED, CALLER_SAVED
 from crashkit.unwind import Frame, RegisterValue
+from crashkit.value import facts
 
 _FIRST = CALLEE_SAVED + CALLER_SAVED
 MAX_CANDIDATES = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SkbCandidate:
     """An address that may be a ``struct sk_buff``, and where it was found."""
 

@@ -28,7 +28,8 @@ def on_free_list(slab: SlabIdentity, free: FreePlace | None) -> Observation:
         address=start,
         identity=slab.cache_name,
         reread=Reread(
-            crash=f"kmem -S {start:016x}", crashkit=f"slab_object_info(prog, {start:#x})"
+            crash=f"kmem -S {start:016x}",
+            crashkit=f"int(slab_identity(prog, {start:#x}).allocated is False)",
         ),
     )
     return seen(free is not None, value, note=free.words if free is not None else "")
@@ -47,6 +48,6 @@ def bytes_value(prog: Program, name: str, place: int, size: int, identity: str) 
         address=place,
         identity=identity,
         reread=Reread(
-            crash=f"rd -8 {place:016x} {size}", crashkit=f"prog.read({place:#x}, {size})"
+            crash=f"rd -8 {place:016x} {size}", crashkit=f"prog.read({place:#x}, {size}).hex()"
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from drgn import FaultError, Object, Program
 from drgn import Thread as DrgnThread
@@ -12,9 +12,10 @@ from crashkit.crash.tasks import context_of, thread_of
 from crashkit.errors import Reason, Unavailable
 from crashkit.target import NotedRegisters
 from crashkit.unwind import Context
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Crashed:
     """drgn's thread with the facts read from its task."""
 

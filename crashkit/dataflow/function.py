@@ -25,11 +25,12 @@ from crashkit.disasm import (
 )
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
-from crashkit.symbols import SymbolAt, find_symbol, symbol_at
+from crashkit.symbols import SymbolAt, find_symbols, symbol_at
 from crashkit.symbols.file_text import text_of_file
 from crashkit.unwind.bridge import may_be_generated
 
 _CACHE_KEY = "crashkit.dataflow"
+_MOST_NAMESAKES = 16
 _ALIGNMENTS_KEY = "crashkit.dataflow.alignments"
 COLD = ".cold"
 
@@ -171,13 +172,32 @@ def _hot_part(prog: Program, function: SymbolAt) -> SymbolAt:
     name, cold, _ = function.name.partition(COLD)
     if not cold:
         return function
-    hot = find_symbol(prog, name)
+    found = [s for s in find_symbols(prog, name) if s.module == function.module]
     what = f"function of {function.name}"
-    if hot is None:
+    if not found:
         raise Unavailable(what, Reason.NO_DEBUGINFO, f"no symbol {name}")
     # Static functions share names: the right one jumps into this part.
-    end = function.address + function.size
-    for instruction in _disassemble(prog, hot)[0]:
-        if instruction.target is not None and function.address <= instruction.target < end:
-            return hot
-    raise Unavailable(what, Reason.AMBIGUOUS, f"{name} at {hot.address:#x} never goes there")
+    there: list[SymbolAt] = []
+    missing: Unavailable | None = None
+    for hot in found[:_MOST_NAMESAKES]:
+        try:
+            there += [hot] if _goes_into(prog, hot, function) else []
+        except Unavailable as unread:
+            missing = missing or unread
+    if len(there) == 1:
+        return there[0]
+    if there:
+        raise Unavailable(what, Reason.AMBIGUOUS, f"several functions {name} go there")
+    if missing is not None:
+        raise missing
+    places = ", ".join(f"{hot.address:#x}" for hot in found[:_MOST_NAMESAKES])
+    detail = f"{name} at {places} never goes there"
+    raise Unavailable(what, Reason.AMBIGUOUS, detail)
+
+
+def _goes_into(prog: Program, hot: SymbolAt, part: SymbolAt) -> bool:
+    return any(
+        part.address <= instruction.target < part.address + part.size
+        for instruction in _disassemble(prog, hot)[0]
+        if instruction.target is not None
+    )

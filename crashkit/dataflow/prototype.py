@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from drgn import BadDataError, Object, Program, Type, TypeKind, alignof
 
@@ -14,6 +13,7 @@ from crashkit.layout import COMPOUND, size_of, strip
 from crashkit.registers import ARGUMENT_REGISTERS
 from crashkit.symbols import SymbolAt, find_symbols
 from crashkit.symbols.btf_structures import has_btf, module_prototype
+from crashkit.value import facts
 
 # Copies the compiler made with other parameters than the source has (gcc -fipa-*).
 _CLONE = re.compile(r"\.(isra|constprop|part)\b")
@@ -23,7 +23,7 @@ _NAMESAKES_KEY = "crashkit.namesakes"
 _ONE_REGISTER = (TypeKind.INT, TypeKind.BOOL, TypeKind.ENUM, TypeKind.POINTER)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Parameter:
     """A parameter as the source declares it."""
 

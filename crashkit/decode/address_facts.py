@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 
 from crashkit.decode.address_stacks import cpu_stack_at, vm_area_at
 from crashkit.decode.fields import printable
 from crashkit.decode.slab import SlabIdentity
 from crashkit.symbols import find_symbol, module_at, symbol_at
+from crashkit.value import facts
 
 _SECTIONS = (
     ("text", "_stext", "_etext"),
@@ -19,7 +18,7 @@ _SECTIONS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class AddressFacts:
     """What an address is. A field that does not apply to its kind is None."""
 

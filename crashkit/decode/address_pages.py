@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 from drgn.helpers.linux.mm import compound_head, page_to_pfn, virt_to_page
 
 from crashkit.decode.address_regions import number, unnamed_errors
 from crashkit.decode.fields import has_member, naming
+from crashkit.value import facts
 
 _ANON, _MOVABLE = 1, 2
 """Low bits of ``page->mapping`` (include/linux/page-flags.h, PAGE_MAPPING_ANON)."""
@@ -16,7 +15,7 @@ _MAX_ORDER = 11
 _WORD = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PageUse:
     """A page of memory."""
 

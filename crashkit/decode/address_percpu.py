@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, Program
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 
 from crashkit.errors import Unavailable
 from crashkit.memory import U64_MAX, bounded
 from crashkit.symbols import per_cpu_symbol_at
+from crashkit.value import facts
 
 _MAX_CPUS = 8192
 _CACHE_KEY = "crashkit.percpu"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PerCpuAddress:
     """A byte of a static per-CPU variable of the core kernel."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from drgn import FaultError, Program, sizeof
 from drgn.helpers.linux.mm import pfn_to_virt
@@ -16,6 +15,7 @@ from drgn.helpers.linux.mm import pfn_to_virt
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import U64_MAX
 from crashkit.target.vmcoreinfo import VmcoreInfo, parse
+from crashkit.value import facts
 
 _KERNEL_IMAGE = 0xFFFF_FFFF_8000_0000
 """__START_KERNEL_map, where the kernel's image is mapped."""
@@ -33,7 +33,7 @@ _MAX_PHYSICAL = 1 << 52
 _CACHE_KEY = "crashkit.regions"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Region:
     """A part of the address space."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import FaultError, Object, ObjectNotFoundError, Program, container_of, sizeof
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -14,6 +13,7 @@ from crashkit.decode.fields import has_member
 from crashkit.errors import Unavailable
 from crashkit.memory import bounded
 from crashkit.symbols import find_symbol
+from crashkit.value import facts
 
 MAX_CPUS = 8192
 PAGE = 4096
@@ -21,7 +21,7 @@ _DEEPEST = 128  # levels of a balanced tree; a damaged one can be a ring
 _CACHE_KEY = "crashkit.cpu_stacks"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CpuStack:
     """A stack of a CPU, or a guard page of one."""
 
@@ -33,7 +33,7 @@ class CpuStack:
     guard: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class VmArea:
     """An area of vmalloc addresses."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, Program
 
 from crashkit.decode.address_regions import has_five_levels, is_canonical, number
 from crashkit.decode.fields import naming
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_u64
+from crashkit.value import facts
 
 # Intel SDM volume 3, 4.5: the bits of an entry.
 _PRESENT = 1 << 0
@@ -24,7 +23,7 @@ _MAY_BE_LARGE = ("pud", "pmd")
 _ENTRY = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PageEntry:
     """One entry of a page table."""
 
@@ -38,7 +37,7 @@ class PageEntry:
         return bool(self.value & _PRESENT)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PageWalk:
     """What the page tables say of an address."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program, sizeof
 
@@ -13,6 +12,7 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.layout import offset_of
 from crashkit.memory import read_bytes
 from crashkit.symbols import find_symbol, module_at
+from crashkit.value import facts
 
 _ENTRY = "struct bug_entry"
 _MAX_TABLE = 1 << 24
@@ -22,7 +22,7 @@ _U64 = (1 << 64) - 1
 _WARNING, _ONCE, _DONE, _NO_CUT_HERE = 1, 2, 4, 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class BugEntry:
     """One ``struct bug_entry``."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object
 from drgn.helpers.linux.net import skb_shinfo
 
 from crashkit.decode.fields import has_member, member, naming
 from crashkit.decode.skb import CHECKSUM_PARTIAL
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Pending:
     """The checksum that a device is still to fill in (CHECKSUM_PARTIAL), if any."""
 

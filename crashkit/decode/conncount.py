@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from crashkit.decode.fields import Absent, Fields, naming
 from crashkit.decode.jiffies import TickRate, jiffies, tick_rate
 from crashkit.decode.netns import namespaces
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 __all__ = [
     "PER_PASS",
@@ -41,7 +41,7 @@ TUPLE_CACHE = "conncount_conn_cachep"
 NODE_CACHE = "conncount_rb_cachep"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Counted:
     """What one rule keeps: its trees of lists, or its list. A None field: see ``absent``."""
 
@@ -85,7 +85,7 @@ def _sum(numbers: Iterator[int | None]) -> int | None:
     return total
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Conncount:
     """connlimit as a whole. A None field has its reason in ``absent``."""
 

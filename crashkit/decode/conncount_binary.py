@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from drgn import Program
 
@@ -17,6 +16,7 @@ from crashkit.disasm import (
 )
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import SymbolAt, find_symbol
+from crashkit.value import facts
 
 _ADDING = (
     "__nf_conncount_add", "nf_conncount_add", "nf_conncount_add_skb", "count_tree",
@@ -29,7 +29,7 @@ _GROWN = (0x3F, 0x40)  # `count - last_gc_count < 64`
 _NEAR = 4  # instructions between that subtraction and its comparison
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Collection:
     """How adding an entry collects, in this binary."""
 

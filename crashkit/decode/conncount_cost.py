@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 from drgn.helpers.linux.mm import totalram_pages
 from drgn.helpers.linux.nodemask import for_each_online_node
@@ -12,11 +10,12 @@ from drgn.helpers.linux.vmstat import global_node_page_state, nr_free_pages
 from crashkit.decode.fields import Absent, Fields, counter, has_member, naming
 from crashkit.decode.slab import cache_aliases, cache_name, cache_of_variable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_NODES = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CacheCost:
     """One of connlimit's two caches. A None field has its reason in ``absent``."""
 
@@ -37,7 +36,7 @@ class CacheCost:
     absent: Absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MemoryTotals:
     """Memory of the whole system, bytes. A None field has its reason in ``absent``."""
 

@@ -7,13 +7,13 @@ holds one: other modules may have been compiled against another header.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from drgn import Program, Type, sizeof
 
 from crashkit.decode.fields import naming
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import offset_of
+from crashkit.value import facts
 
 SLOTS = 256
 """``CONNCOUNT_SLOTS`` (net/netfilter/nf_conncount.c); the array in the type decides."""
@@ -33,7 +33,7 @@ def packed(fields: tuple[tuple[int, str], ...]) -> struct.Struct:
     return struct.Struct(text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ListLayout:
     """``struct nf_conncount_list``."""
 
@@ -46,7 +46,7 @@ class ListLayout:
     last_gc_count: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Layouts:
     """What a walk over connlimit's structures needs."""
 

@@ -13,6 +13,7 @@ from crashkit.decode.fields import Absent, Fields
 from crashkit.decode.jiffies import remaining_ticks
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address
+from crashkit.value import facts
 
 MAX_ENTRIES = 16_000_000
 """Entries of one list that a walk follows before it gives up."""
@@ -22,7 +23,7 @@ nf_conncount: increase the connection clean up limit to 64") (in v7.0): it stops
 exceeds ``CONNCOUNT_GC_MAX_NODES``, 8."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Ticks:
     """When the entries of a list were added, by ``jiffies32``."""
 
@@ -65,7 +66,7 @@ class Ticks:
         return self.oldest - self.newest + 1 if self.added else 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ConncountList:
     """A ``struct nf_conncount_list``. A None field has its reason in ``absent``."""
 

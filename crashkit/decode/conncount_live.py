@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from drgn import Object, Program, sizeof
 
@@ -16,6 +15,7 @@ from crashkit.decode.fields import has_member, naming
 from crashkit.decode.jiffies import jiffies, remaining_ticks
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import offset_of
+from crashkit.value import facts
 
 _NODE = struct.Struct("<Q")
 _U32 = 0xFFFF_FFFF
@@ -24,7 +24,7 @@ Zone = tuple[int, int]
 """Zone id as it counts for one direction, and that direction (0 original, 1 reply)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class LiveTuples:
     """The tuples in a namespace's connection table, each direction for itself."""
 

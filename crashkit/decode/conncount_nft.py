@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import FaultError, Object, Program, cast
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -22,6 +21,7 @@ from crashkit.decode.nf_rules_nft_text import Expressions
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import offset_of, size_of
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_TABLES = 4096
 MAX_CHAINS = 100_000
@@ -31,7 +31,7 @@ _VERDICT_REGISTER = 0  # NFT_REG_VERDICT, include/uapi/linux/netfilter/nf_tables
 _VERDICTS = {0: "drop", 1: "accept", -1: "continue", -3: "jump", -4: "goto", -5: "return"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Expression:
     name: str
     whole: Object
@@ -42,7 +42,7 @@ class _Expression:
     """``const struct nft_expr_ops *``"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Place:
     net: int
     family: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from drgn import Object
@@ -10,6 +9,7 @@ from drgn import Object
 from crashkit.decode.fields import Absent
 from crashkit.decode.ip_headers import NFPROTO_IPV4
 from crashkit.layout import offset_of
+from crashkit.value import facts
 
 INVERT = 1
 DESTINATION = 2
@@ -19,7 +19,7 @@ FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 # include/uapi/linux/netfilter.h: NFPROTO_*
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ConncountRule:
     """One rule with a connection limit. A None field has its reason in ``absent``."""
 
@@ -55,7 +55,7 @@ class ConncountRule:
     absent: Absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Connlimit:
     """A ``struct xt_connlimit_info``."""
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from crashkit.decode.conncount_layout import Layouts, packed
 from crashkit.decode.conncount_memory import Pages
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address
+from crashkit.value import facts
 
 MAX_NODES = 4_000_000
 """Tree nodes of one ``nf_conncount_data`` that are followed."""
 _WHAT = "connlimit tree"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TreeNode:
     """A ``struct nf_conncount_rb``."""
 
@@ -27,7 +27,7 @@ class TreeNode:
     """Words as they lie in memory, as many as the key has."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TreeHead:
     """The fixed part of a ``struct nf_conncount_data``."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import FaultError, Object, Program
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -24,6 +23,7 @@ from crashkit.decode.nf_rules_xt_text import address_words, match_words, target_
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import offset_of, size_of, strip
 from crashkit.memory import bounded, read_bytes
+from crashkit.value import facts
 
 MAX_TABLES = 64
 MAX_TABLE_BYTES = 64 << 20
@@ -36,7 +36,7 @@ _REJECT = "REJECT"
 _ERROR = "ERROR"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Entry:
     # One ipt_entry or ip6t_entry.
     offset: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, container_of, sizeof
 
 from crashkit.decode import conntrack_status
@@ -23,12 +21,13 @@ from crashkit.decode.jiffies import jiffies, remaining_ticks, ticks_per_second
 from crashkit.decode.skb import nfct_pointer
 from crashkit.decode.transport_headers import TCP
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 DIRECTIONS = {"original": 0, "reply": 1}
 """``enum ip_conntrack_dir`` (include/uapi/linux/netfilter/nf_conntrack_tuple_common.h)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Conntrack:
     """Facts of a ``struct nf_conn``. A None field has its reason in ``absent``.
 

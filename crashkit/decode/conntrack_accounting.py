@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -23,13 +22,14 @@ from crashkit.decode.netns import namespaces
 from crashkit.decode.slab import cache_of_variable, slab_identity
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_CPUS = 8192
 
 _WORD = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NamespaceAccount:
     """The connection entries of one namespace, by where they are."""
 

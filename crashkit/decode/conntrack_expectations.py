@@ -7,7 +7,6 @@ takes its expectations with it (nf_ct_remove_expectations()).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.list import hlist_for_each_entry
@@ -18,12 +17,13 @@ from crashkit.decode.jiffies import jiffies, remaining_ticks, ticks_per_second
 from crashkit.decode.netns import namespaces
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_BUCKETS = 1 << 20
 MAX_EXPECTATIONS = 1_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Expectation:
     """Facts of a ``struct nf_conntrack_expect``. A None field has its reason in ``absent``."""
 

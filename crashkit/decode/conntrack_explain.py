@@ -7,7 +7,6 @@ that are set. What happens next is said as what the kernel would do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object, Program
@@ -18,6 +17,7 @@ from crashkit.decode.netns import namespaces
 from crashkit.decode.slab import conntrack_cache, slab_identity
 from crashkit.decode.transport_headers import GRE, ICMP, ICMPV6, TCP, UDP, UDPLITE
 from crashkit.errors import Reason, Unavailable, UsageError
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.decode.conntrack_table_entry import TableEntry
@@ -38,7 +38,7 @@ _LINGERING = ("TIME_WAIT", "CLOSE", "LAST_ACK")
 _SLACK_S = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Explanation:
     """What an entry's state means."""
 

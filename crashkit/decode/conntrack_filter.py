@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_network
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from crashkit.decode.conntrack_status import SEEN_REPLY_BIT
 from crashkit.decode.conntrack_tuple import WITH_PORTS
 from crashkit.decode.ip_headers import NFPROTO_IPV4, NFPROTO_IPV6, PROTOCOL_NAMES
 from crashkit.errors import UsageError
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.decode.conntrack_table import Table
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d+", re.ASCII)
 _UNREPLIED = "UNREPLIED"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Wanted:
     """What was asked for, as it was typed; None: everything."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import FaultError, Object, Program, container_of, offsetof, sizeof
 from drgn.helpers.linux.list_nulls import is_a_nulls
@@ -20,6 +19,7 @@ from crashkit.decode.fields import has_member, naming, pointer
 from crashkit.decode.netns import namespaces
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address, read_bytes, read_u64
+from crashkit.value import facts
 
 MAX_BUCKETS = 1 << 24
 MAX_NODES = 4_000_000
@@ -30,7 +30,7 @@ _LIST_MARKERS = {1 << 30: "unconfirmed", (1 << 30) + 1: "dying", (1 << 30) + 2: 
 # net/netfilter/nf_conntrack_core.c up to v5.18: UNCONFIRMED_, DYING_, TEMPLATE_NULLS_VAL
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HashTable:
     """A conntrack hash table: address of its bucket array and number of buckets."""
 
@@ -38,7 +38,7 @@ class HashTable:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ChainPlace:
     """Where one direction's node of an entry is linked."""
 
@@ -48,7 +48,7 @@ class ChainPlace:
     """Bucket number; None when it is not in the hash."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TableScan:
     """All nodes of a table."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from drgn import Program
 
@@ -13,6 +12,7 @@ from crashkit.decode.conntrack_fast import ORIGINAL
 from crashkit.decode.conntrack_table import Table
 from crashkit.decode.jiffies import jiffies, remaining_ticks
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 _CONFIRMED = 1 << conntrack_status.CONFIRMED_BIT
 _DYING = 1 << conntrack_status.DYING_BIT
@@ -20,7 +20,7 @@ _ASSURED = 1 << conntrack_status.ASSURED_BIT
 _BITS = _CONFIRMED | _DYING | _ASSURED
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HashedConntracks:
     """The entries of all tables."""
 

@@ -10,7 +10,6 @@ Not looked at: flow tables, whose entries have IPS_OFFLOAD, and what out-of-tree
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from drgn import Object, Program, offsetof, sizeof
 
@@ -25,12 +24,13 @@ from crashkit.decode.conntrack_places import SkbPlaces
 from crashkit.decode.conntrack_slab import CacheSlabs, skb_slabs
 from crashkit.decode.fields import has_member, naming
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 NFCT_PTRMASK = ~7
 """Lower bits of ``sk_buff._nfct`` are the ctinfo (include/linux/skbuff.h)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HeldBy:
     """One reference to an entry."""
 
@@ -47,7 +47,7 @@ class HeldBy:
         return self.kind == "skb" and self.where is None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Holders:
     """The references of one entry."""
 

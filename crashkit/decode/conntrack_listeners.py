@@ -7,7 +7,6 @@ its full socket then keeps every destroyed entry until the event fits in.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program, cast
 from drgn.helpers.linux.list import hlist_for_each
@@ -16,6 +15,7 @@ from crashkit.decode.fields import Absent, Fields, counter, naming, net_pointer,
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import offset_of
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_SOCKETS = 65536
 
@@ -28,7 +28,7 @@ _CONGESTED_BIT = 0
 # NETLINK_F_BROADCAST_SEND_ERROR, NETLINK_S_CONGESTED (net/netlink/af_netlink.h and .c)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ConntrackListener:
     """A netlink socket in a conntrack event group. A None field has its reason in ``absent``."""
 

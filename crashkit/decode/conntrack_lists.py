@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -26,12 +25,13 @@ from crashkit.decode.fields import has_member, naming
 from crashkit.decode.netns import namespaces, net_generic
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded, is_kernel_address, read_bytes, read_u64
+from crashkit.value import facts
 
 MAX_ENTRIES = 4_000_000
 MAX_CPUS = 8192
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class UnhashedConntrack:
     """An entry that no hash chain holds."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from drgn import Object, Program, Type, cast, offsetof, sizeof
 from drgn.helpers.linux.mm import PageSlab, for_each_valid_page_range, page_to_virt
@@ -20,6 +20,7 @@ from crashkit.decode.slab import cache_of_variable, conntrack_cache
 from crashkit.decode.slab_free import MAX_IN_SLAB, allocator, free_chain, free_on_cpus
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded, read_bytes
+from crashkit.value import facts
 
 MAX_PAGES = 1 << 28
 """Pages whose map is searched: 1 TiB of memory."""
@@ -31,7 +32,7 @@ _PIECE = 4096
 _MAX_OBJECT = 1 << 16
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Slab:
     """One slab of a cache."""
 

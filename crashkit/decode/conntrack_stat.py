@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from drgn import Object
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -13,11 +12,12 @@ from crashkit.decode.fields import counter, has_member, member, naming, pointer
 from crashkit.decode.netns import net_generic
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_CPUS = 8192
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ConntrackStat:
     """``struct ip_conntrack_stat`` summed over CPUs."""
 

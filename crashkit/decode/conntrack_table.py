@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from drgn import Object, Program
@@ -30,11 +29,12 @@ from crashkit.decode.jiffies import jiffies, ticks_per_second
 from crashkit.decode.netns import decode_net, namespaces
 from crashkit.decode.slab import conntrack_cache
 from crashkit.errors import Unavailable
+from crashkit.value import facts
 
 _HASH = ("hash",)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Clock:
     """The time of the dump, in ticks."""
 
@@ -44,7 +44,7 @@ class Clock:
     """Ticks in a second."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TableState:
     """What the walk of one hash table showed."""
 

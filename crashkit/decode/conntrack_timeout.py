@@ -7,7 +7,6 @@ its siblings (in v3.6), one number for each state of a protocol.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -15,6 +14,7 @@ from drgn import Object
 from crashkit.decode.fields import has_member, member, naming
 from crashkit.decode.transport_headers import DCCP, GRE, ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.decode.conntrack_table_entry import TableEntry
@@ -26,7 +26,7 @@ _TCP_DEFAULTS = {
 # net/netfilter/nf_conntrack_proto_tcp.c: tcp_timeouts[], seconds
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class StateTimeout:
     """The timeout that a namespace gives to one state of one protocol."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from drgn import Object
@@ -22,6 +21,7 @@ from crashkit.decode.transport_headers import (
     IcmpHeader,
 )
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 WITH_PORTS = (TCP, UDP, UDPLITE, SCTP, DCCP)
 """IP protocols whose tuples hold two ports."""
@@ -30,7 +30,7 @@ _ICMP_PAIRS = {ICMP: ((8, 0), (13, 14), (15, 16), (17, 18)), ICMPV6: ((128, 129)
 # net/netfilter/nf_conntrack_proto_icmp.c and _icmpv6.c: invmap
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ConntrackTuple:
     """One tuple; ports and ids in host order. Which of them apply, the protocol says."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from drgn import Object, Program
 
@@ -12,6 +11,7 @@ from crashkit.decode.conntrack import decode_nf_conn
 from crashkit.decode.conntrack_holders import Holders, holders_of
 from crashkit.decode.conntrack_lists import UnhashedConntrack, for_each_dying, for_each_unconfirmed
 from crashkit.decode.conntrack_status import OFFLOAD_BIT
+from crashkit.value import facts
 
 PINNED = "unconfirmed-pinned"
 BACKLOG = "event-backlog"
@@ -23,7 +23,7 @@ MAX_FLOWS = 10_000
 """Entries whose flow is looked at."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class KeptConntrack:
     """An entry out of the table and its references."""
 

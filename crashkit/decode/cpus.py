@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.percpu import per_cpu
 
 from crashkit.decode.fields import Absent, Fields, member, naming
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 # include/linux/preempt.h: the fields of preempt_count; no type describes them. The order and
 # the first three shifts are as old as 2.6; NMI_BITS grew from 1 to 4 in commit 69ea03b56ed2
@@ -24,7 +24,7 @@ _NMI_MASK = 0xF
 _NO_RESCHED = 1 << 31  # PREEMPT_NEED_RESCHED, folded in inverted (arch/x86/include/asm/preempt.h)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PreemptCount:
     """The fields of a ``preempt_count``; a task may sleep only where all are 0."""
 
@@ -44,7 +44,7 @@ class PreemptCount:
         return bool(self.softirq & 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CpuState:
     """What a CPU's run queue and per-CPU data say; None with a reason in ``absent``."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, Object, Program
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import size_of
 from crashkit.symbols import find_symbol
+from crashkit.value import facts
 
 # Numbers of the user-space ABI: NFPROTO_* and enum nf_inet_hooks, enum nf_dev_hooks
 # (include/uapi/linux/netfilter.h).
@@ -19,7 +18,7 @@ _ARP_HOOKS = ("IN", "OUT", "FORWARD")
 _NETDEV, _ARP = 5, 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HookPoint:
     """A protocol family and one of its hooks."""
 

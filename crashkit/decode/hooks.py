@@ -15,6 +15,7 @@ from crashkit.decode.net_device import MAX_DEVICES
 from crashkit.decode.nfqueue import HOOK_NAMES, PROTOCOL_FAMILY_NAMES
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded, is_kernel_address
+from crashkit.value import facts
 
 MAX_FUNCTIONS = 1024
 """MAX_HOOK_COUNT in net/netfilter/core.c."""
@@ -26,7 +27,7 @@ _ARP_HOOKS = {0: "IN", 1: "OUT", 2: "FORWARD"}
 _BRIDGE_HOOKS = {**HOOK_NAMES, 5: "BROUTING"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HookFunction:
     """One function of a hook."""
 

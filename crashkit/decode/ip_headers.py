@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 NFPROTO_IPV4 = 2
 NFPROTO_IPV6 = 10
@@ -31,7 +31,7 @@ class Checksum(enum.Enum):
     """The device was to complete it (CHECKSUM_PARTIAL); only the pseudo-header is in it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Ipv4Header:
     """``struct iphdr``; numbers in host order."""
 
@@ -63,7 +63,7 @@ class Ipv4Header:
         return self.more_fragments or self.fragment_offset > 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Ipv6Header:
     """``struct ipv6hdr``, and what its extension headers say; numbers in host order."""
 

@@ -36,6 +36,7 @@ from crashkit.decode.transport_headers import (
 )
 from crashkit.decode.tunnels import TunnelHeader, parse_tunnel
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 MAX_DEPTH = 5
 """Packets inside one another that are decoded."""
@@ -81,7 +82,7 @@ class From:
         return self.whole.read(self.offset + offset, size)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class IpPacket:
     """A packet in its bytes. A None field has its reason in ``absent``."""
 
@@ -127,7 +128,7 @@ class IpPacket:
         return self.transport.destination_port
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class InnerPacket:
     """What a tunnel carries. A None field has its reason in ``absent``."""
 

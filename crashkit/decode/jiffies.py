@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, ObjectNotFoundError, Program
 from drgn.helpers.linux.kconfig import get_kconfig
 
 from crashkit.decode.fields import naming
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 _CHOICES = (24, 48, 64, 100, 128, 200, 250, 256, 300, 500, 1000, 1024, 1200)
 # kernel/Kconfig.hz and the architectures' own CONFIG_HZ choices
@@ -16,7 +15,7 @@ _CHOICES = (24, 48, 64, 100, 128, 200, 250, 256, 300, 500, 1000, 1024, 1200)
 _SECOND = 1_000_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TickRate:
     """How many ticks make a second, and what says so."""
 

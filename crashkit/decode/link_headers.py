@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from drgn import Object
 
 from crashkit.decode.fields import big_endian, has_member, member, naming
+from crashkit.value import facts
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6, ETH_P_TEB = 0x0800, 0x0806, 0x86DD, 0x6558
 ETH_P_8021Q, ETH_P_8021AD, ETH_P_MPLS = 0x8100, 0x88A8, 0x8847
@@ -25,7 +25,7 @@ _TAG_PRESENT = 0x1000  # VLAN_TAG_PRESENT, in skb->vlan_tci before vlan_present
 Read = Callable[[int, int], bytes]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class VlanTag:
     """A VLAN tag."""
 
@@ -37,7 +37,7 @@ class VlanTag:
     """In the packet's bytes; false: in ``skb->vlan_tci``, for the device to insert."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class EthernetHeader:
     """``struct ethhdr`` and the tags behind it."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Program
 
 from crashkit.decode.identity import identify
 from crashkit.errors import Unavailable
 from crashkit.memory import is_kernel_address, read_u64
+from crashkit.value import facts
 
 _WORD = 8
 _U64 = (1 << 64) - 1
@@ -28,7 +27,7 @@ _POISON = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ListNode:
     """One ``struct list_head``."""
 
@@ -45,7 +44,7 @@ class ListNode:
     prev_words: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Link:
     """One link that the check compares."""
 

@@ -12,9 +12,10 @@ from crashkit.decode.identity import identify
 from crashkit.decode.locks_lists import Waiter, in_tree, listed, queued
 from crashkit.decode.locks_owner import Held, mutex_owner, rt_mutex_owner, rwsem_owner
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Lock:
     """A lock, or another thing that tasks wait for; None with a reason in ``absent``."""
 

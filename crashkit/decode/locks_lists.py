@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object
 from drgn.helpers import ValidationError
@@ -13,11 +12,12 @@ from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 from crashkit.decode.fields import has_member, member, naming
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_WAITERS = 2000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Waiter:
     """One entry of a lock's list of waiters."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object
 
 from crashkit.decode.fields import has_member, member, names_of
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 _FLAGS = 7
 """Low bits of an owner word that are flags: a task_struct is aligned to more than 8."""
@@ -23,7 +22,7 @@ _READERS = (1 << 55) - 1  # up to RWSEM_FLAG_READFAIL, bit 63
 _RT_HAS_WAITERS = 1  # kernel/locking/rtmutex_common.h
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Held:
     """What a lock's own words say."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program, sizeof
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -12,6 +11,7 @@ from drgn.helpers.linux.percpu import per_cpu
 from crashkit.decode.fields import Absent, Fields, has_member, member, pointer
 from crashkit.decode.identity import identify
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 MAX_QUEUE = 512
 """CPUs of one queue that are followed."""
@@ -26,7 +26,7 @@ _QW_WAITING = 0x100
 _QR_SHIFT = 9
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class QueuedCpu:
     """A CPU that spins in the queue of a spinlock."""
 
@@ -37,7 +37,7 @@ class QueuedCpu:
     """It is the first of the queue: it spins on the lock's own word."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SpinLock:
     """A queued spinlock or rwlock; None with a reason in ``absent``."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from crashkit.value import facts
 
 _FLAGS = {
     63: "valid", 62: "overflow: an error was lost", 61: "uncorrected", 60: "enabled",
@@ -27,7 +27,7 @@ _TAKING_PART = ("source", "responder", "observer", "generic")
 _WHERE = ("memory", "reserved", "I/O", "other")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class McStatus:
     """MCi_STATUS taken apart."""
 

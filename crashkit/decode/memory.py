@@ -9,7 +9,6 @@ page allocator for themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.hugetlb import for_each_hstate
@@ -18,6 +17,7 @@ from crashkit.decode.fields import counter, has_member, naming
 from crashkit.decode.memory_counts import Zone, memory_zones, page_counters, pages_on_cpu_lists
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_HSTATES = 16
 _KIB_PER_PAGE = 4
@@ -25,7 +25,7 @@ _PAGE = 4096
 _LARGEST_ORDER = 40
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Consumer:
     """What a part of the memory is used for."""
 
@@ -39,7 +39,7 @@ class Consumer:
     unavailable: Unavailable | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MemoryUse:
     """The pages the kernel manages, by use. Pages are of 4096 bytes."""
 
@@ -61,7 +61,7 @@ class MemoryUse:
         return next((one.pages for one in self.consumers if one.key == key), 0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Row:
     key: str
     name: str

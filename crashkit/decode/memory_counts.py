@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -14,6 +13,7 @@ from drgn.helpers.linux.percpu import per_cpu_ptr
 from crashkit.decode.fields import has_member, naming, text_at
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded, read_bytes
+from crashkit.value import facts
 
 MAX_CPUS = 8192
 MAX_NODES = 1024
@@ -24,7 +24,7 @@ _MAX_ORDERS = 32
 _MAX_PCP = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Zone:
     """One populated memory zone; numbers are pages."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program, container_of
 from drgn.helpers.linux.list import list_for_each_entry
@@ -11,6 +10,7 @@ from drgn.helpers.linux.list import list_for_each_entry
 from crashkit.decode.fields import has_member, naming, printable, text_at
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_SUPER_BLOCKS = 10_000
 MAX_INODES = 10_000
@@ -21,7 +21,7 @@ _DEEPEST = 64
 _LONGEST = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MemoryFile:
     """One file in memory."""
 
@@ -32,7 +32,7 @@ class MemoryFile:
     pages: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MemoryFileSystem:
     """One file system in memory."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program, TypeKind, cast
 from drgn.helpers.linux.list import list_for_each_entry
@@ -14,6 +13,7 @@ from crashkit.decode.slab import cache_aliases, cache_name
 from crashkit.decode.slab_free import allocator
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_CACHES = 10_000
 MAX_PARTIAL = 8192
@@ -24,7 +24,7 @@ _MOST = 1 << 40
 _LARGEST_ORDER = 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CacheUse:
     """What one slab cache holds. A None field has its reason in ``absent``."""
 
@@ -47,7 +47,7 @@ class CacheUse:
     absent: Absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SlabUse:
     """The caches with the most pages, largest first."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from drgn import Object, Program, TypeKind
 from drgn.helpers.linux.pid import for_each_task_in_group
@@ -12,6 +11,7 @@ from crashkit.decode.fields import has_member, naming, printable
 from crashkit.decode.memory_counts import percpu_counter, possible_cpus
 from crashkit.errors import Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_SUMS = 4096
 """Processes times CPUs whose counters are added up in full; of more, the processes that look
@@ -20,7 +20,7 @@ _CANDIDATES = 3
 MAX_THREADS = 100_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ProcessMemory:
     """The resident memory of one process, in pages."""
 
@@ -41,7 +41,7 @@ class ProcessMemory:
     oom_score_adj: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ProcessUse:
     """The processes with the most resident pages, largest first."""
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Program
 from drgn.helpers.linux.mm import for_each_vmap_area
 
 from crashkit.decode.fields import naming
 from crashkit.memory import bounded
 from crashkit.symbols import symbol_at
+from crashkit.value import facts
 
 MAX_AREAS = 50_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class VmallocCaller:
     """What one place in the kernel took, all its areas together."""
 

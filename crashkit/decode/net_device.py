@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 from drgn.helpers.linux.net import for_each_netdev, netdev_name
 
@@ -18,6 +16,7 @@ from crashkit.decode.fields import (
 from crashkit.decode.netns import namespaces
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded, read_bytes
+from crashkit.value import facts
 
 MAX_DEVICES = 65536
 _MAX_ADDR_LEN = 32  # include/linux/netdevice.h
@@ -43,7 +42,7 @@ REG_STATE_NAMES = {
 """``net_device.reg_state`` (include/linux/netdevice.h)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NetDevice:
     """Facts of a ``struct net_device``. A None field has its reason in ``absent``."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from drgn import Object, Program, container_of
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
@@ -20,11 +19,12 @@ from crashkit.decode.skb_queues_fragment import for_each_in_rhashtable
 from crashkit.decode.sysctls import Setting, conntrack_settings
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 _NETLINK_NETFILTER = 12  # include/uapi/linux/netlink.h
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NetfilterState:
     """Netfilter of one namespace. A None field has its reason in ``absent``."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program, cast
 from drgn.helpers.linux.net import for_each_net
@@ -11,12 +10,13 @@ from drgn.helpers.linux.net import for_each_net
 from crashkit.decode.fields import Absent, Fields, counter, has_member, member, naming, pointer
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_NAMESPACES = 65536
 _MAX_GENERIC = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NetNamespace:
     """Facts of a ``struct net``. A None field has its reason in ``absent``."""
 

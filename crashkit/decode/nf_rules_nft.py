@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, container_of
 from drgn.helpers.linux.list import list_for_each_entry
@@ -14,6 +13,7 @@ from crashkit.decode.netns import net_generic
 from crashkit.decode.nf_rules_nft_text import Expressions
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_OBJECTS = 1_000_000
 _BASE = 1  # NFT_CHAIN_BASE (include/uapi/linux/netfilter/nf_tables.h: enum nft_chain_flags)
@@ -21,7 +21,7 @@ _HOOKS = {0: "prerouting", 1: "input", 2: "forward", 3: "output", 4: "postroutin
 _POLICIES = {0: "drop", 1: "accept"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NftRule:
     """One rule."""
 
@@ -32,7 +32,7 @@ class NftRule:
     """Their types, as the kernel names them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NftChain:
     """One chain."""
 
@@ -45,7 +45,7 @@ class NftChain:
     rules: tuple[NftRule, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class NftTable:
     """One table."""
 

@@ -16,6 +16,7 @@ from crashkit.decode.netns import net_generic
 from crashkit.decode.nf_rules_xt_text import address_words, match_words, target_words
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_TABLES = 256
 MAX_RULES = 1_000_000
@@ -26,7 +27,7 @@ _VERDICTS = {-1: "DROP", -2: "ACCEPT", -4: "QUEUE", -5: "RETURN"}
 _GOTO = 2  # IPT_F_GOTO; IP6T_F_GOTO is 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class XtRule:
     """One rule."""
 
@@ -43,7 +44,7 @@ class XtRule:
     bytes: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class XtChain:
     """One chain."""
 
@@ -53,7 +54,7 @@ class XtChain:
     rules: tuple[XtRule, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class XtTable:
     """One table."""
 

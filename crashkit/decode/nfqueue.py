@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
@@ -13,6 +12,7 @@ from crashkit.decode.fields import Absent, Fields, has_member, member, naming, p
 from crashkit.decode.netns import net_generic
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 MAX_QUEUES = 65536
 MAX_ENTRIES = 1_000_000
@@ -25,7 +25,7 @@ PROTOCOL_FAMILY_NAMES = {0: "UNSPEC", 1: "INET", 2: "IPV4", 3: "ARP", 7: "BRIDGE
 """``NFPROTO_...`` without its prefix (include/uapi/linux/netfilter.h)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class QueueEntry:
     """Facts of a ``struct nf_queue_entry``. A None field has its reason in ``absent``."""
 
@@ -48,7 +48,7 @@ class QueueEntry:
     absent: Absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class QueueInstance:
     """Facts of a ``struct nfqnl_instance``. A None field has its reason in ``absent``."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 
 from crashkit.decode.fields import Absent, Fields, counter, member, printable, text_at
 from crashkit.decode.memory_slabs import flag_names, flag_words
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 _DEEPEST = 64
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class OomRequest:
     """``struct oom_control``. A None field has its reason in ``absent``."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 from drgn.helpers.linux.mm import pfn_to_page
 
@@ -11,13 +9,14 @@ from crashkit.decode.fields import Absent, Fields, has_member, naming
 from crashkit.decode.identity import identify
 from crashkit.decode.memory_slabs import flag_names, flag_words
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 _MAX_PFN = 1 << 40
 _KIND_BITS = 3
 _MAPPING = {1: "anonymous memory", 2: "a movable page", 3: "KSM"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PageState:
     """One ``struct page``. A None field has its reason in ``absent``."""
 

@@ -7,7 +7,6 @@ without types and, record by record, from a dump that lost part of it.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 from drgn import Program
 
@@ -17,9 +16,10 @@ from crashkit.decode.printk_ring import find_ring, ring_records
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import BROKEN_WALK
 from crashkit.target import VmcoreInfo
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class KernelLog:
     """The kernel log as it could be read."""
 

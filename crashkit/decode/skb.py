@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, Object, TypeKind, sizeof
 from drgn.helpers.linux.net import netdev_name, skb_shinfo
 
@@ -19,6 +17,7 @@ from crashkit.decode.fields import (
     resolve,
 )
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 CTINFO_NAMES = {
     0: "IP_CT_ESTABLISHED",
@@ -40,7 +39,7 @@ CHECKSUM_PARTIAL = 3
 """``skb->ip_summed``: the device is to complete the checksum (include/linux/skbuff.h)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SkBuff:
     """Facts of a ``struct sk_buff``. A None field has its reason in ``absent``."""
 

@@ -13,6 +13,7 @@ from crashkit.decode.fields import big_endian, has_member, member, naming, point
 from crashkit.decode.skb import data_address, header_offset
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
+from crashkit.value import facts
 
 MAX_FRAG_LIST = 4096
 LONGEST_PACKET = 0x10000
@@ -28,7 +29,7 @@ class Piece:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SkbData:
     """The bytes of an skb from one of its headers on."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from drgn import Object
 
@@ -19,11 +19,12 @@ from crashkit.decode.link_headers import (
 )
 from crashkit.decode.skb_data import SkbData, ether_type, mac_data, network_data
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 __all__ = ["Packet", "decode_packet"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Packet(IpPacket):
     """What an skb carries. A None field has its reason in ``absent``."""
 

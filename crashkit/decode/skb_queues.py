@@ -8,7 +8,6 @@ what drivers hold in their rings, tun and tap, raw sockets, SCTP, and other prot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -17,13 +16,14 @@ from drgn import Object, Program
 from crashkit.decode.fields import naming
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import BROKEN_WALK
+from crashkit.value import facts
 
 T = TypeVar("T")
 
 MAX_SKBS = 2_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class QueuedSkb:
     """An skb in a queue."""
 
@@ -48,7 +48,7 @@ class QueuedSkb:
         return f"{self.queue} of {self.owner_name} ({self.owner_type} {self.owner:#x})"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class UnreadQueue:
     """A queue, or a kind of queue, that could not be read, or not to its end."""
 
@@ -58,7 +58,7 @@ class UnreadQueue:
     detail: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class QueuedSkbs:
     """What the queues hold."""
 

@@ -5,8 +5,6 @@ A test annotates a candidate; none of them, nor all together, proves anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object
 from drgn.helpers.linux.net import netdev_name
 
@@ -17,9 +15,10 @@ from crashkit.decode.skb import data_address
 from crashkit.decode.skb_packet import Packet, decode_packet
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SkbValidation:
     """Outcome of each test. None: not made, with the reason in ``absent``."""
 

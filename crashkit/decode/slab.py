@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from drgn import Object, Program, cast, container_of
 from drgn.helpers import ValidationError
@@ -19,11 +18,12 @@ from crashkit.decode.fields import Absent, Fields, has_member, naming, pointer, 
 from crashkit.decode.slab_place import free_place
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import IMPOSSIBLE, bounded, is_kernel_address
+from crashkit.value import facts
 
 MAX_CACHE_NAMES = 10_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SlabIdentity:
     """A slab object. A None field has its reason in ``absent``."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, Object, Program
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.sched import task_cpu
@@ -15,12 +13,13 @@ from crashkit.decode.slab_free import allocator
 from crashkit.decode.slab_place import SlabPages, slab_pages
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import U64_MAX, bounded, read_u64
+from crashkit.value import facts
 
 _MAX_CACHES = 10_000
 _WORD = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class LostList:
     """A CPU's free list whose first object lies outside its slab."""
 

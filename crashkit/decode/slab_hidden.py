@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 from drgn.helpers.linux.slab import slab_object_info
 
@@ -11,11 +9,12 @@ from crashkit.decode.fields import has_member
 from crashkit.decode.slab_free import allocator
 from crashkit.decode.slab_place import SlabPages, slab_pages
 from crashkit.memory import U64_MAX, is_kernel_address
+from crashkit.value import facts
 
 _WORD = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HiddenPointer:
     """A value that, unhidden, is a free-list pointer of the slab it was read from."""
 

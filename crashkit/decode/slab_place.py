@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object, Program, cast
@@ -26,6 +25,7 @@ from crashkit.decode.slab_free import (
 )
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.decode.slab import SlabIdentity
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MAX_PARTIAL = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class FreePlace:
     """A list of free objects that holds an object."""
 
@@ -47,7 +47,7 @@ class FreePlace:
     """Of the CPU or node."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SlabPages:
     """The objects of one slab."""
 

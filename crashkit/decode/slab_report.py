@@ -7,7 +7,6 @@ zone, the object, a right red zone, a free pointer, two tracks, padding.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 
 from drgn import Object, Program, sizeof
@@ -18,6 +17,7 @@ from crashkit.decode.slab_free import allocator
 from crashkit.decode.slab_tracks import Track, read_tracks
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
+from crashkit.value import facts
 
 # include/linux/poison.h
 _INACTIVE, _ACTIVE, _FREE, _END, _IN_USE = 0xBB, 0xCC, 0x6B, 0xA5, 0x5A
@@ -28,7 +28,7 @@ _SHOWN = 64
 _MAX_RUNS = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Difference:
     """Bytes that are not as they should be."""
 
@@ -44,7 +44,7 @@ class Difference:
     """The same as text, where all of it is printable."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Area:
     """One area whose bytes are known."""
 
@@ -55,7 +55,7 @@ class Area:
     differences: tuple[Difference, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Neighbour:
     """The object before or after."""
 
@@ -64,7 +64,7 @@ class Neighbour:
     allocated: bool | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SlabReport:
     """A slab object and what surrounds it."""
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, Object, Program, cast, reinterpret, sizeof
 
 from crashkit.decode.fields import has_member, naming
 from crashkit.decode.jiffies import jiffies, ticks_per_second
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import in_kernel_text, symbol_at
+from crashkit.value import facts
 
 _MAX_FRAMES = 64
 _ALIGN = 4  # DEPOT_STACK_ALIGN, lib/stackdepot.c
 _U32 = (1 << 32) - 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Track:
     """One ``struct track``. None: not recorded, or not in the dump."""
 

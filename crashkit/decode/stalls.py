@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from drgn import Object, Program
 from drgn.helpers.linux.percpu import per_cpu
 
 from crashkit.decode.fields import Absent, Fields, counter, has_member
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HungTaskSettings:
     """kernel/hung_task.c: sysctls kernel.hung_task_*."""
 
@@ -28,7 +28,7 @@ class HungTaskSettings:
     absent: Absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class LockupSettings:
     """kernel/watchdog.c: sysctls kernel.watchdog* and *lockup_panic."""
 
@@ -43,7 +43,7 @@ class LockupSettings:
     absent: Absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CpuWatch:
     """What the watchdogs know of one CPU."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import Object, Program, container_of
 from drgn.helpers.linux.percpu import per_cpu
@@ -11,6 +10,7 @@ from drgn.helpers.linux.percpu import per_cpu
 from crashkit.decode.fields import Absent, Fields, member, naming, printable
 from crashkit.decode.jiffies import jiffies, remaining_ticks, ticks_per_second
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 MAX_NODES = 4096
 MAX_READERS = 256
@@ -20,7 +20,7 @@ _FANOUT = 64
 _SEQ_STATE = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class RcuCpu:
     """A CPU's part in the grace period; None with a reason in ``absent``."""
 
@@ -40,7 +40,7 @@ class RcuCpu:
     absent: Absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class RcuPeriod:
     """A flavour of RCU; None with a reason in ``absent``."""
 

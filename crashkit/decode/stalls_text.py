@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from crashkit.value import facts
 
 MAX_LINES = 400
 """Lines after the first that belong to one report."""
@@ -36,7 +37,7 @@ _STARVED = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PrintedLockup:
     """A lockup as the kernel printed it."""
 
@@ -47,7 +48,7 @@ class PrintedLockup:
     pid: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PrintedStallCpu:
     """One CPU of a printed RCU stall."""
 
@@ -64,7 +65,7 @@ class PrintedStallCpu:
     fqs: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PrintedStall:
     """A printed RCU stall."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from drgn import Object, Program
@@ -12,9 +11,10 @@ from crashkit.decode.conntrack_stat import conntrack_count
 from crashkit.decode.fields import has_member, naming, pointer
 from crashkit.decode.jiffies import ticks_per_second
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Setting:
     """One setting."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from drgn import Object, Program
@@ -15,6 +15,7 @@ from drgn.helpers.linux.mm import cmdline
 from crashkit.decode.fields import has_member, naming, printable
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import BROKEN_WALK, bounded
+from crashkit.value import facts
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ _CONTAINERS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Ancestor:
     """A task that another descends from."""
 
@@ -50,7 +51,7 @@ class Ancestor:
     comm: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Container:
     """What the name of a cgroup says of a container: inferred, any process may choose names."""
 
@@ -58,7 +59,7 @@ class Container:
     id: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TaskSetting:
     """Where a task ran; None carries its reason in ``absent``."""
 
@@ -82,6 +83,8 @@ class TaskSetting:
     """Kinds of namespace that are not the initial ones: ``net``, ``pid``, ``mnt``."""
     pid_in_namespace: int | None
     """Its PID as the innermost PID namespace numbers it, where that is not the initial one."""
+    nodename: str | None = None
+    """Host name that it sees (``uname -n``), where its UTS namespace is not the initial one."""
     absent: Mapping[str, Reason] = field(default_factory=dict)
 
 
@@ -123,6 +126,7 @@ def decode_task_setting(task: Object) -> TaskSetting:
         container=container,
         namespaces=get("namespaces", _namespaces),
         pid_in_namespace=get("pid_in_namespace", _pid_in_namespace),
+        nodename=get("nodename", _nodename),
         absent=absent,
     )
 
@@ -203,6 +207,13 @@ def _namespaces(task: Object) -> tuple[str, ...] | None:
     if task.cred.user_ns.value_() != _initial_user_namespace(task.prog_):
         found.append("user")
     return tuple(sorted(found))
+
+
+def _nodename(task: Object) -> str | None:
+    own, first = task.nsproxy, task.prog_["init_nsproxy"]
+    if not own or own.uts_ns.value_() == first.uts_ns.value_():
+        return None
+    return printable(own.uts_ns.name.nodename.string_()) or None
 
 
 def _initial_user_namespace(prog: Program) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from crashkit.decode.ip_headers import Checksum, IpHeader, ones_complement_sum
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 ICMP, TCP, UDP, DCCP, GRE, ICMPV6, SCTP, UDPLITE = 1, 6, 17, 33, 47, 58, 132, 136
 
@@ -17,7 +17,7 @@ _ICMP_WITH_ID = {ICMP: (0, 8, 13, 14, 15, 16, 17, 18), ICMPV6: (128, 129)}
 # net/netfilter/nf_conntrack_proto_icmp.c, _icmpv6.c: types that are tracked by id
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class UdpHeader:
     """``struct udphdr``; numbers in host order."""
 
@@ -28,7 +28,7 @@ class UdpHeader:
     check: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TcpHeader:
     """``struct tcphdr``; numbers in host order."""
 
@@ -45,7 +45,7 @@ class TcpHeader:
     """Those that matter to a connection, as tcpdump names them; ``cut`` where the bytes end."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class IcmpHeader:
     """``struct icmphdr`` or ``struct icmp6hdr``."""
 
@@ -57,7 +57,7 @@ class IcmpHeader:
     sequence: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PortsHeader:
     """The first four bytes of SCTP, DCCP and UDP-Lite."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from crashkit.decode.link_headers import ETH_P_IP, ETH_P_IPV6, ETH_P_TEB, Read
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 VXLAN_PORTS = (4789, 8472)
 """IANA's, and the kernel's default (drivers/net/vxlan: vxlan_port)."""
@@ -21,7 +21,7 @@ _GRE_CHECKSUM, _GRE_KEY, _GRE_SEQUENCE = 0x8000, 0x2000, 0x1000  # RFC 2784, RFC
 _ERSPAN, _ERSPAN3 = 0x88BE, 0x22EB  # draft-foschiano-erspan: types II and III
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TunnelHeader:
     """What says that another packet, or sealed bytes, follow."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Object, Program
 from drgn.helpers.linux.cpumask import for_each_present_cpu
 from drgn.helpers.linux.percpu import per_cpu
@@ -13,6 +11,7 @@ from crashkit.decode.fields import Absent, Fields, has_member, member, naming
 from crashkit.decode.jiffies import jiffies, remaining_ticks, ticks_per_second
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 _MAX_CPUS = 8192
 _SECOND = 1_000_000_000
@@ -28,7 +27,7 @@ _IDLE = 0x400
 _STOPPED = {4: "T", 8: "t"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TaskState:
     """How a task sleeps."""
 
@@ -45,7 +44,7 @@ class TaskState:
         return self.letter == "D"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Asleep:
     """For how long a task has not run."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from crashkit.diff.readings import Nature
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Change:
     """One number of both dumps. A None field has its reason in ``absent``."""
 
@@ -22,7 +22,7 @@ class Change:
     absent: Mapping[str, Unavailable]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Row:
     """One thing that was measured in both dumps, or in one."""
 
@@ -49,7 +49,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Section:
     """One part of the comparison."""
 
@@ -68,7 +68,7 @@ class Section:
     """``before``, ``after``: its numbers here are lower bounds."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Fact:
     """One property of a dump that is no amount. None has its reason in ``absent``."""
 
@@ -81,7 +81,7 @@ class Fact:
     absent: Mapping[str, Unavailable]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Modules:
     """The modules that only one dump has."""
 
@@ -90,7 +90,7 @@ class Modules:
     both: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Order:
     """Which dump was taken first, and whether the kernel was booted between them."""
 
@@ -107,7 +107,7 @@ class Order:
     """Seconds of uptime between two dumps of one boot; None: not one boot, or not known."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Grown:
     """A row that stands out."""
 
@@ -121,7 +121,7 @@ class Grown:
     """The quantity it was chosen by: ``bytes`` or ``count``."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Difference:
     """Everything ``crashkit diff`` says."""
 

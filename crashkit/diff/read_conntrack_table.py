@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from drgn import Program
 
@@ -21,6 +20,7 @@ from crashkit.diff.read_kernel import number_or_why
 from crashkit.diff.readings import Amount, Listing, Number, count
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import find_symbol
+from crashkit.value import facts
 
 # ``NamespaceAccount``: attribute and words
 _ACCOUNT = {
@@ -88,7 +88,7 @@ def _all_hashed(prog: Program, table: Table) -> bool:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Walked:
     table: Table
     seen: Counter[tuple[int, int | None, int | None, int, bool]]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 from crashkit.crash import Crash
 from crashkit.errors import Unavailable
+from crashkit.value import facts
 
 Number = int | Unavailable
 """A number, or why it is not known."""
@@ -17,7 +18,7 @@ COUNT, BYTES, ROOM = "count", "bytes", "room"
 """The quantities an amount can have: things, the bytes they take, things there is room for."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Amount:
     """One thing that is measured: a cache, a state of tasks, a counter."""
 
@@ -31,7 +32,7 @@ class Amount:
     """Other things that are counted with it; escaped."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Listing:
     """The amounts of one part of a dump."""
 
@@ -74,7 +75,7 @@ class Missing(enum.Enum):
     """Nothing follows from it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Part:
     """One part of a comparison, and how it is read."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -16,13 +15,14 @@ from crashkit.diff.readings import Listing
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import BROKEN_WALK, bounded
 from crashkit.symbols import find_symbol
+from crashkit.value import facts
 
 T = TypeVar("T")
 
 MAX_MODULES = 10_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Boot:
     """What tells one boot of a kernel from another; None: not known."""
 
@@ -42,7 +42,7 @@ class Boot:
         return self.crash_time - self.uptime_s
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Snapshot:
     """What is taken of one dump or log."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -12,6 +11,7 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.memory import BROKEN_WALK, read_bytes
 from crashkit.symbols import find_symbol
 from crashkit.symbols.where import Offer, offer
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
@@ -29,7 +29,7 @@ _EXCLUDED = {
 """makedumpfile(8), -d."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Holding:
     """One kind of thing that a dump may hold."""
 
@@ -41,7 +41,7 @@ class Holding:
     """Why it is not there."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Answer:
     """A question that crashkit may be asked."""
 
@@ -54,7 +54,7 @@ class Answer:
     """What would supply it; empty when nothing is missing."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Examination:
     """Everything ``crashkit doctor`` says."""
 

@@ -7,10 +7,10 @@ rung is looked at by itself, and said as soon as it is reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.errors import Reason, Unavailable, in_brief
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
@@ -19,7 +19,7 @@ _TYPED = {"dwarf": "DWARF", "hybrid": "DWARF and BTF", "btf": "BTF, from the dum
 _WHOLE = "a dump that is whole"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Rung:
     """One rung of the ladder."""
 

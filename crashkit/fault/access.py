@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from crashkit.disasm import Access, Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.diagnosis import PAGE, is_noncanonical
 from crashkit.memory import is_kernel_address
+from crashkit.value import facts
 
 _U64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class FaultingAccess:
     """The access that faulted."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from drgn import Program, Type, TypeKind
 
@@ -17,8 +18,9 @@ from crashkit.dataflow import Entry, Incoming, Load, Term, prototype_of
 from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.chain import Identify, links
+from crashkit.fault.given import kthread_data, lent, on_entry, type_on_the_way
 from crashkit.fault.here import Here, Place
-from crashkit.fault.members import Reading
+from crashkit.fault.members import Reading, is_followed
 from crashkit.fault.model import Link, OriginStep
 from crashkit.fault.origins import OneOf
 from crashkit.fault.values import Known, Values
@@ -26,7 +28,7 @@ from crashkit.layout import COMPOUND, pointee, strip
 from crashkit.memory import is_kernel_address
 from crashkit.symbols import SymbolAt
 from crashkit.unwind import Frame
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 _MOST_FRAMES = 6
 
@@ -57,7 +59,7 @@ def _known(answer: Answer) -> Known:
     return Known(value=answer.value, origin=answer.origin, certainty=certainty)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Passed:
     """What one caller passed."""
 
@@ -110,6 +112,8 @@ class Callers:
                 flow=stopped.flow,
                 pc=values.frame.pc,
                 sp=self.frames[position].sp,
+                prototype=self.prototype_of(stopped.function, position),
+                passed=partial(self.passed, position),
             )
             self._heres[position] = Here(place, values, self._identify)
         return self._heres[position]
@@ -122,30 +126,66 @@ class Callers:
         self._resolver.start()
         return _known(self._resolver.passed(0, register))
 
-    def prototype_of(self, function: SymbolAt) -> Type | None:
-        """Type of the faulting function by the pointer it was called through.
+    def prototype_of(self, function: SymbolAt, position: int = 0) -> Type | None:
+        """Type of a frame's function by the pointer it was called through.
 
         Asked for one that nothing else describes; None where that does not tell either.
         """
         with suppress(Unavailable):
             prototype_of(self._prog, function)
             return None
-        if len(self.frames) < 2:
+        if position + 1 >= len(self.frames):
             return None
         with suppress(Unavailable):
-            edge = self._resolver.edge(0)
+            edge = self._resolver.edge(position)
             call = edge.caller.call
             if edge.verified and edge.is_plain and call is not None:
-                return self._pointed_at(self.here(1), call)
+                return self._pointed_at(self.here(position + 1), call)
         return None
 
     def _pointed_at(self, here: Here, call: Instruction) -> Type | None:
         target = target_of(here, call)
         if target is None:
             return None
-        function = pointee(here.reader.readings(target)[0].type)
-        bare = strip(function) if function is not None else None
-        return bare if bare is not None and bare.kind is TypeKind.FUNCTION else None
+        found: dict[str, Type] = {}
+        for reading in here.reader.readings(target):
+            function = pointee(reading.type)
+            if function is None or strip(function).kind is not TypeKind.FUNCTION:
+                return None
+            found[strip(function).type_name()] = strip(function)
+        return found.popitem()[1] if len(found) == 1 else None
+
+    def passed(self, position: int, register: str) -> Reading | None:
+        """Read a register on entry to a frame's function as its caller had it.
+
+        :returns: None where there is no caller, or its types do not tell
+        """
+        self._resolver.start()
+        with suppress(Unavailable):
+            edge = self._resolver.edge(position)
+            if not edge.verified:
+                return None
+            if _is_thread(edge, register):
+                return kthread_data(self._prog)
+            given = self._given(position, edge, register)
+            if given is not None and is_followed(given.type):
+                return given
+            taken = type_on_the_way(self._prog, edge, register)
+            if taken is not None:
+                text = f"(({taken.type_name()})({on_entry(register)}))"
+                return Reading(term=Entry(register), text=text, type=taken, lent=True)
+            return given
+        return None
+
+    def _given(self, position: int, edge: Edge, register: str) -> Reading | None:
+        with suppress(Unavailable):
+            here = self.here(position + 1)
+            terms, complete = edge.terms(register)
+            found = [here.reader.readings(here.expanded(term))[0] for term in terms]
+            if not complete:
+                found = [replace(reading, unsure=True) for reading in found]
+            return lent(found, register)
+        return None
 
     def trace(self, bad: Reading, values: Values, start: int = 0) -> tuple[Passed, ...]:
         """Follow the first value of a chain to the callers that passed it.
@@ -184,12 +224,14 @@ class Callers:
         step = OriginStep(
             frame=frame.index,
             function=frame.function or "?",
-            parameter=passed.text or register,
+            parameter=register if passed.lent else passed.text or register,
             expression=None,
             ctype=None,
             value=None,
             certainty=Certainty.INFERRED,
         )
+        if _is_thread(edge, register):
+            return Passed(step=replace(step, expression=kthread_data(self._prog).text), here=here)
         if len(terms) != 1:
             return Passed(step=replace(step, one_of=_texts(here, tuple(terms))), here=here)
         return self._said(here, step, next(iter(terms)), edge, complete)
@@ -238,6 +280,13 @@ class Callers:
 
     def _links(self, here: Here, reading: Reading) -> tuple[Link, ...]:
         return links(reading, here.values, self._identify)
+
+
+def _is_thread(edge: Edge, register: str) -> bool:
+    # kernel/kthread.c: ``ret = threadfn(data)``. What it read that from is gone by then.
+    function, call = edge.caller.function, edge.caller.call
+    indirect = call is not None and call.target is None
+    return indirect and (function.name, function.module, register) == ("kthread", None, "rdi")
 
 
 def _proved(values: Values, term: Term) -> int | None:

@@ -20,6 +20,7 @@ from crashkit.disasm import (
 )
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.chain import links
+from crashkit.fault.diagnosis import LIST_POISON
 from crashkit.fault.draft import Draft
 from crashkit.fault.here import Here
 from crashkit.fault.members import operand as enclosed
@@ -70,6 +71,7 @@ def explain_trap(draft: Draft, look: Callable[[], Here]) -> None:
 
 def _ways(here: Here, pc: int) -> Iterator[tuple[Instruction, bool]]:
     # The nearest branches back from the place, and whether each was taken.
+    always = _always_lead(here, pc)
     work: list[int] = [pc]
     seen: set[int] = set()
     found = 0
@@ -79,11 +81,28 @@ def _ways(here: Here, pc: int) -> Iterator[tuple[Instruction, bool]]:
             continue
         seen.add(address)
         for before in here.origins.paths.before(address):
-            if before.flow is Flow.BRANCH and not _is_once(here, before):
+            if before.flow is Flow.BRANCH and before.address not in always:
                 found += 1
                 yield before, before.target == address
             else:
                 work.append(before.address)
+
+
+def _always_lead(here: Here, pc: int) -> frozenset[int]:
+    # From where every way goes to the place: a branch there decides nothing.
+    always = {pc}
+    work = [pc]
+    while work and len(always) < _MOST_STEPS:
+        for before in here.origins.paths.before(work.pop()):
+            if before.address in always:
+                continue
+            is_branch = before.flow is Flow.BRANCH
+            both = always.issuperset((before.target, before.end))
+            if is_branch and not both and not _is_once(here, before):
+                continue
+            always.add(before.address)
+            work.append(before.address)
+    return frozenset(always)
 
 
 def _is_once(here: Here, branch: Instruction) -> bool:
@@ -134,13 +153,17 @@ def _condition(here: Here, branch: Instruction, taken: bool) -> Condition | None
         left=left,
         right=right,
         offset=branch.address - here.place.function.address,
-        statement=f"{text}{_said(left, right)}",
+        statement=f"{text}{_said(left, right, operator)}",
         certainty=Certainty.PROVED if sure and here.place.flow.complete else Certainty.INFERRED,
     )
 
 
-def _said(left: Side, right: Side) -> str:
-    # The values, of what is no number already.
+def _said(left: Side, right: Side, operator: str) -> str:
+    # The values, of what is no number already, nor said to be one.
+    if operator == "==" and right.value == left.value is not None:
+        is_number = right.expression == _number(right.value or 0)
+        if is_number and Certainty.INFERRED not in (left.certainty, right.certainty):
+            return ""
     words = []
     for side in (left, right):
         if side.value is not None and side.expression is not None:
@@ -231,6 +254,11 @@ def _as(value: int, size: int, signed: bool) -> int:
 
 
 def _number(value: int) -> str:
+    named = LIST_POISON.get(value % (1 << 64))
+    if named is not None:
+        return named
+    if value < -(1 << 32):
+        value += 1 << 64  # an address
     return str(value) if abs(value) < 1 << 16 else f"{value:#x}"
 
 
@@ -267,6 +295,8 @@ def explain_division(draft: Draft, here: Here, instruction: Instruction) -> None
         draft.lacks(here.no_parameters, "expression", "null_or_bad")
     term = here.origins.operand(instruction, by, by.size)
     name, value = _divisor(draft, here, by, term)
+    if value is not None:
+        value = _as(value, by.size, instruction.operation == "idiv")
     draft.diagnosis = _divided(name, value)
     with suppress(Unavailable):
         draft.bad = plain(here.reader.readings(term)[0])
@@ -294,7 +324,7 @@ def _divided(name: str, value: int | None) -> Diagnosis:
     if value is None:
         return Diagnosis(kind="other", statement=f"{name} was 0, or the quotient is too large")
     if value:
-        statement = f"{name} was {value:#x}: the quotient is too large"
+        statement = f"{name} was {_number(value)}: the quotient is too large"
         return Diagnosis(kind="other", statement=statement)
     return Diagnosis(kind="other", statement=f"{name} was 0: a division by zero")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
@@ -19,6 +18,7 @@ from crashkit.errors import Unavailable
 from crashkit.fault.members import Reading, operand
 from crashkit.layout import COMPOUND, members_at, pointee, size_of, strip
 from crashkit.symbols.btf_structures import module_structures
+from crashkit.value import facts
 
 _MOST = 4
 _DEEPEST = 6
@@ -27,7 +27,7 @@ _OF_SLAB = re.compile(r"slab object (\w+?)(?:_cachep?)?(?:\+(0x[0-9a-f]+))?$")
 _ANYTHING = (TypeKind.VOID, TypeKind.INT)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Use:
     """Bytes that code reads or writes at a distance from a pointer."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from crashkit.fault.model import Diagnosis
+from crashkit.value import facts
 
 PAGE = 4096
 MAX_ERRNO = 4095
@@ -56,7 +56,7 @@ POISON_WORDS = {
 """Whole values (include/linux/poison.h, include/linux/spinlock_types.h)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class BadValue:
     """A pointer that was followed."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Program, sizeof
 
 from crashkit.decode.address_regions import is_canonical, region_at
@@ -11,12 +9,13 @@ from crashkit.decode.slab import slab_identity
 from crashkit.errors import Unavailable
 from crashkit.memory import is_kernel_address, read_u64
 from crashkit.symbols import symbol_at
+from crashkit.value import facts
 
 _WORD = 8
 _IMAGE = ("kernel-image", "modules")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class OneBit:
     """The one good pointer that differs from a value in one bit."""
 

@@ -10,7 +10,7 @@ from drgn import Program
 from crashkit.decode.address import classify_address
 from crashkit.decode.address_facts import AddressFacts
 from crashkit.fault.diagnosis import BadValue
-from crashkit.fault.model import Diagnosis, Link
+from crashkit.fault.model import Diagnosis, Link, OriginStep
 
 
 @dataclass(kw_only=True)
@@ -29,6 +29,8 @@ class Case:
     """``read``, ``write`` or ``exec``."""
     chain: tuple[Link, ...]
     """The values on the way to the bad one, which is last."""
+    origins: tuple[OriginStep, ...] = ()
+    """Where callers had the chain's first value from."""
     evidence: list[str] = field(default_factory=list)
     details: dict[str, int | str | None] = field(default_factory=dict)
 

@@ -31,8 +31,9 @@ from crashkit.fault.diagnosis_unmapped import (
     unloaded_module,
     why_refused,
 )
-from crashkit.fault.model import Diagnosis, Link
-from crashkit.memory import BROKEN_WALK
+from crashkit.fault.diagnosis_xarray import SLOT, xarray_entry
+from crashkit.fault.model import Diagnosis, Link, OriginStep
+from crashkit.memory import BROKEN_WALK, is_kernel_address
 
 _UNEXPLAINED = ("other", "non-canonical", "user-pointer", "ascii")
 """Kinds that memory may explain better. The others the value alone proves; to them, memory
@@ -52,6 +53,14 @@ _TESTS: tuple[Callable[[Case], Diagnosis | None], ...] = (
 """In this order; the first that answers is believed."""
 
 
+_MAPPINGS = {
+    1: "an anonymous page's anon_vma",
+    2: "a movable page's operations",
+    3: "a KSM page's node",
+}
+"""What the low bits of a page's ``mapping`` say that it is."""
+
+
 def diagnose_in_memory(
     prog: Program,
     found: Diagnosis,
@@ -59,20 +68,24 @@ def diagnose_in_memory(
     *,
     access: str | None,
     chain: tuple[Link, ...],
+    origins: tuple[OriginStep, ...] = (),
 ) -> Diagnosis:
     """Add to a diagnosis by value what the dump's memory says.
 
     :param found: what :func:`crashkit.fault.diagnosis.diagnose` said
     :param access: ``read``, ``write`` or ``exec``
     :param chain: the values on the way to the bad one, which is last
+    :param origins: what callers passed
     :returns: ``found`` with evidence, or a diagnosis that memory gives in its stead
     """
-    case = Case(prog=prog, bad=bad, kind=found.kind, access=access, chain=chain)
+    case = Case(prog=prog, bad=bad, kind=found.kind, access=access, chain=chain, origins=origins)
+    entry = _ask(case, xarray_entry) if bad.value else None
+    best = entry or found
     _say_offset(case)
-    best = found
-    if found.kind in _UNEXPLAINED:
+    if entry is None and found.kind in _UNEXPLAINED:
         told = (_ask(case, test) for test in _TESTS)
         best = next((answer for answer in told if answer is not None), found)
+    _ask(case, _say_mapping)
     _ask(case, _say_origin)
     return replace(
         best,
@@ -100,6 +113,15 @@ def _say_offset(case: Case) -> None:
         case.says(f"the access was {at:#x} bytes into it")
 
 
+def _say_mapping(case: Case) -> None:
+    # include/linux/page-flags.h: PAGE_MAPPING_FLAGS (FOLIO_MAPPING_FLAGS later).
+    for link in case.chain:
+        flags = (link.value or 0) & 3
+        if flags and link.ctype == "struct address_space *" and is_kernel_address(link.value or 0):
+            case.details["mapping_flags"] = flags
+            case.says(f"{link.expression} has the flag {flags}: {_MAPPINGS[flags]}, no file's")
+
+
 def _say_origin(case: Case) -> None:
     for link in case.chain:
         if (link.identity or "").startswith("free slab object") and link.value != case.bad.value:
@@ -107,6 +129,7 @@ def _say_origin(case: Case) -> None:
     if case.place is not None:
         case.details["read_from"] = f"{case.place:#x}"
         sentences, free = place_words(case.prog, case.place)
-        case.says(*sentences)
+        in_slot = any(line.startswith(SLOT) for line in case.evidence)
+        case.says(*sentences[1 if in_slot else 0 :])
         if free is not None:
             case.details.setdefault("free_list", free.kind)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import Program
 
 from crashkit.decode.address import classify_address
@@ -12,9 +10,10 @@ from crashkit.decode.slab import SlabIdentity, slab_identity
 from crashkit.decode.slab_place import FreePlace, free_place_of
 from crashkit.decode.slab_report import read_slab_report
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SlabState:
     """Whether a slab object is free, and who says so."""
 

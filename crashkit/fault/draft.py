@@ -90,8 +90,9 @@ class Draft:
         """Make the explanation of what was found."""
         if self.bad_value is not None:
             self.diagnosis = diagnose_in_memory(
-                self.prog, self.diagnosis, self.bad_value, access=self.access, chain=self.chain
-            )
+                self.prog, self.diagnosis, self.bad_value,
+                access=self.access, chain=self.chain, origins=self.origins,
+            )  # fmt: skip
         return _finished(self)
 
 

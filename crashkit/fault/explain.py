@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from drgn import Program, Type
 
@@ -209,5 +210,6 @@ def _here(draft: Draft, callers: Callers, prototype: Type | None) -> Here:
         pc=draft.frame.pc,
         sp=draft.frame.sp,
         prototype=prototype or callers.prototype_of(draft.function),
+        passed=partial(callers.passed, 0),
     )
     return Here(place, values, draft.identify)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from crashkit.dataflow import Term
+from crashkit.dataflow import Defined, Load, Result, Term, split
 from crashkit.errors import Unavailable
-from crashkit.fault.members import Reading, as_element, as_number, dereference
+from crashkit.fault.members import Reading, as_element, as_number, dereference, word_of
 from crashkit.fault.tries import MOST_READINGS, quietly
 
 if TYPE_CHECKING:
@@ -40,7 +40,20 @@ def as_plain_memory(
     ]
     if not found:
         with suppress(Unavailable):
-            found = [as_number(readings[0], offset, size, term, reader.word(size))]
+            found = [as_number(readings[0], offset, size, term, word_of(reader.prog, size))]
+    return tuple(found)
+
+
+def beside_register(reader: Reader, term: Load) -> tuple[Reading, ...]:
+    """Read plain bytes beside what a register still holds, of which no more is known."""
+    pointer, offset = split(term.base)
+    if not isinstance(pointer, (Defined, Result)) or quietly(lambda: reader.readings(pointer)):
+        return ()
+    found: list[Reading] = []
+    for base in _untyped(reader, pointer):
+        with suppress(Unavailable):
+            word = word_of(reader.prog, term.size)
+            found.append(as_number(base, offset + term.offset, term.size, term, word))
     return tuple(found)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 
 from drgn import Program, Type
@@ -22,11 +21,13 @@ from crashkit.dataflow import (
 )
 from crashkit.dataflow.prototype import source_prototype
 from crashkit.dataflow.terms import Entry
+from crashkit.decode.slab import slab_identity
 from crashkit.errors import Unavailable
 from crashkit.fault.chain import Identify
 from crashkit.fault.containers import Candidates, Use
-from crashkit.fault.library import library_parameters
-from crashkit.fault.members import Reading
+from crashkit.fault.given import anytime, as_pointer_to, entered, handed_on
+from crashkit.fault.library import library_parameters, meant_by
+from crashkit.fault.members import Reading, is_anything
 from crashkit.fault.origins import Origins
 from crashkit.fault.reading import Reader
 from crashkit.fault.values import Values
@@ -34,11 +35,12 @@ from crashkit.fault.variables import Local, Scope, Variable, scope_at
 from crashkit.registers import ARGUMENT_REGISTERS
 from crashkit.symbols import SymbolAt
 from crashkit.symbols.btf_structures import module_prototype
+from crashkit.value import facts
 
 _MOST_INSTRUCTIONS = 3000
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Place:
     """Where a function is stopped, and what its parameters are."""
 
@@ -50,6 +52,8 @@ class Place:
     sp: int
     prototype: Type | None = None
     """The function's type where a caller of this knows it."""
+    passed: Callable[[str], Reading | None] | None = None
+    """Reads a register on entry as the function's caller had it, where one is known."""
 
 
 class Here:
@@ -140,11 +144,38 @@ class Here:
             uses.add(Use(offset=offset, size=size))
         value = self.value(term)
         identity = self._identify(value) if value else None
-        return self._candidates.of(reading, frozenset(uses), identity)
+        if value and identity and _is_merged(self.place.prog, value):
+            identity = None
+        found = self._candidates.of(reading, frozenset(uses), identity)
+        taken = self._taken_as(term) if reading.bare or is_anything(reading) else None
+        return [(as_pointer_to(taken, reading), 0), *found] if taken is not None else found
 
     def around(self, reading: Reading, distance: int) -> Sequence[Reading]:
         """See :class:`crashkit.fault.hints.Hints`."""
         return self._candidates.around(reading, distance)
+
+    def entered(self, term: Entry) -> Reading | None:
+        """See :class:`crashkit.fault.hints.Hints`."""
+        place = self.place
+        if library_parameters(place.prog, place.function):
+            return None  # bytes, whatever lies there
+        parameter = self.parameters.get(term)
+        meant = meant_by(place.prog, place.function, parameter.name) if parameter else None
+        if parameter is not None and meant is not None:
+            return Reading(term=term, text=parameter.name, type=meant)
+        given = place.passed(term.register) if place.passed is not None else None
+        if self.no_parameters is None:
+            return given
+        return entered(place.prog, term.register, given, self._taken_as(term))
+
+    def _taken_as(self, term: Term) -> Type | None:
+        # What the functions that it is handed on to say that it points at.
+        held = self.origins.as_held(term)
+        return self._handed_on.get(anytime(held)) if held is not None else None
+
+    @cached_property
+    def _handed_on(self) -> Mapping[Term, Type]:
+        return handed_on(self.place.prog, self.place.flow)
 
     @cached_property
     def _candidates(self) -> Candidates:
@@ -166,6 +197,13 @@ class Here:
                 if split(base)[0] == wanted and access.kind != "address":
                     found.append(Use(offset=offset + split(base)[1], size=access.size))
         return found
+
+
+def _is_merged(prog: Program, value: int) -> bool:
+    # Whether its slab cache has other caches' objects, too: then its name tells no type.
+    with suppress(Unavailable):
+        return slab_identity(prog, value, aliases=False).aliases is None
+    return False
 
 
 def _parameters(place: Place, entry_scope: Callable[[], Scope]) -> dict[Term, Parameter]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from crashkit.dataflow import Term
+from crashkit.dataflow import Entry, Term
 from crashkit.fault.members import Reading
 from crashkit.fault.variables import Local, Variable
 
@@ -42,6 +42,12 @@ class Hints(Protocol):
     def around(self, reading: Reading, distance: int, /) -> Sequence[Reading]:
         """The structures that a pointer may be a member of, at a distance from their start."""
 
+    def entered(self, term: Entry, /) -> Reading | None:
+        """A register on entry to a function that nothing describes, or whose names are lost.
+
+        None where the function is described and the register is no parameter of it.
+        """
+
 
 class _NoHints:
     def variables(self, _term: Term) -> Sequence[Variable]:
@@ -66,6 +72,9 @@ class _NoHints:
 
     def around(self, _reading: Reading, _distance: int) -> Sequence[Reading]:
         return ()
+
+    def entered(self, _term: Entry) -> Reading | None:
+        return None
 
 
 NO_HINTS: Hints = _NoHints()

@@ -8,7 +8,7 @@ from drgn import Type, TypeKind
 
 from crashkit.dataflow import Term
 from crashkit.errors import Reason, Unavailable
-from crashkit.fault.members import Reading
+from crashkit.fault.members import Reading, is_anything
 from crashkit.layout import pointee, strip
 
 
@@ -26,11 +26,15 @@ def of_one_type(term: Term, found: list[Reading], register: str | None) -> Readi
     :param register: where it is, as written
     :raises Unavailable: they have several types, or none is known
     """
-    types = {type_.type_name(): type_ for type_ in (_of_element(r.type) for r in found)}
+    described = [r for r in found if not (r.bare or is_anything(r))]
+    unsure = any(reading.unsure for reading in found) or len(described) < len(found)
+    if found and not described and register is not None:
+        void = found[0].type.prog.void_type()
+        return Reading(term=term, text=register, type=void.prog.pointer_type(void), unsure=True)
+    types = {type_.type_name(): type_ for type_ in (_of_element(r.type) for r in described)}
     if len(types) != 1 or register is None:
         raise Unavailable("expression", Reason.AMBIGUOUS, "it comes from one of several places")
     ((name, type_),) = types.items()
-    unsure = any(reading.unsure for reading in found)
     return Reading(term=term, text=f"(({name}){register})", type=type_, unsure=unsure)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from crashkit.arguments.tails import follow_trampoline, indirect_tail_jumps
-from crashkit.dataflow import Dataflow, Entry, Term, analyse_function
+from crashkit.dataflow import Const, Dataflow, Entry, Term, analyse_function
 from crashkit.disasm import Flow, Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.callers import Callers, Passed, target_of
@@ -51,10 +52,10 @@ def _made(draft: Draft, callers: Callers) -> tuple[Here, Instruction, int | None
         if made_here:
             flow = analyse_function(draft.prog, draft.function)
             jump = flow.instructions.get(draft.frame.pc, own)
-            return _here(draft, draft.function, flow, jump, 0), jump, 0
+            return _here(draft, draft.function, flow, jump, 0, (callers, 0)), jump, 0
     function, flow, call, taken = _call(draft, callers)
     if call.target is None:
-        return _here(draft, function, flow, call, taken), call, 1
+        return _here(draft, function, flow, call, taken, (callers, 1)), call, 1
     return _tail_jump(draft, call)
 
 
@@ -91,7 +92,14 @@ def _tail_jump(draft: Draft, call: Instruction) -> tuple[Here, Instruction, int 
     return _here(draft, function, flow, jumps[0], 0), jumps[0], None
 
 
-def _here(draft: Draft, function: SymbolAt, flow: Dataflow, jump: Instruction, taken: int) -> Here:
+def _here(
+    draft: Draft,
+    function: SymbolAt,
+    flow: Dataflow,
+    jump: Instruction,
+    taken: int,
+    frame_of: tuple[Callers, int] | None = None,
+) -> Here:
     # Neither a call nor a jump changes another register than rsp.
     sp = (draft.frame.sp + taken) & _U64
     registers = dict(draft.frame.registers)
@@ -104,6 +112,10 @@ def _here(draft: Draft, function: SymbolAt, flow: Dataflow, jump: Instruction, t
     )  # fmt: skip
     values = Values(draft.prog, frame, flow)
     place = Place(prog=draft.prog, function=function, flow=flow, pc=jump.address, sp=sp)
+    if frame_of is not None:
+        callers, position = frame_of
+        prototype = callers.prototype_of(function, position)
+        place = replace(place, prototype=prototype, passed=partial(callers.passed, position))
     return Here(place, values, draft.identify)
 
 
@@ -123,6 +135,9 @@ def _explain(draft: Draft, here: Here, jump: Instruction) -> None:
         draft.address = draft.frame.pc if draft.at_target else value
     if isinstance(target, OneOf):
         draft.one_of = tuple(alternatives(here, target))
+    if target == Const(0):
+        why = "the code before the jump has set it to 0 itself"
+        raise Unavailable("the pointer", Reason.NOT_APPLICABLE, why)
     readings = here.reader.readings(target)
     draft.bad = plain(readings[0])
     draft.expressions = readings

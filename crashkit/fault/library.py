@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from drgn import Program
+from drgn import Program, Type
 
 from crashkit.dataflow import Entry, Parameter, Term
 from crashkit.registers import ARGUMENT_REGISTERS
@@ -24,6 +24,12 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "rep_stos_alternative": ("to", "count"),
     "copy_mc_fragile": ("dest", "src", "count"),
     "csum_partial_copy_generic": ("src", "dest", "len"),
+}
+# What a ``void *`` is made into first: kernel/workqueue.c, kernel/kthread.c.
+_MEANT: Mapping[tuple[str, str], str] = {
+    ("worker_thread", "__worker"): "struct worker",
+    ("rescuer_thread", "__rescuer"): "struct worker",
+    ("kthread", "_create"): "struct kthread_create_info",
 }
 _NUMBERS = frozenset({"c", "count", "len"})
 _VARIANT = re.compile(
@@ -46,3 +52,14 @@ def library_parameters(prog: Program, function: SymbolAt) -> dict[Term, Paramete
         Entry(register): Parameter(name=name, type=number if name in _NUMBERS else pointer)
         for register, name in zip(ARGUMENT_REGISTERS, names, strict=False)
     }
+
+
+def meant_by(prog: Program, function: SymbolAt, parameter: str) -> Type | None:
+    """Type that one of the kernel's own functions takes a ``void *`` for; None for others."""
+    name = _MEANT.get((function.name, parameter)) if function.module is None else None
+    if name is None:
+        return None
+    try:
+        return prog.pointer_type(prog.type(name))
+    except LookupError:
+        return None

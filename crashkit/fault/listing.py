@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from drgn import Program
@@ -22,11 +21,12 @@ from crashkit.fault.reading import Reader
 from crashkit.symbols import SymbolAt, symbol_at
 from crashkit.symbols.file_text import text_of_file
 from crashkit.unwind import source_places
+from crashkit.value import facts
 
 _STACK = ("rsp", "rip")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Line:
     """One instruction of a listing."""
 
@@ -45,7 +45,7 @@ class Line:
     """``file:line``, where it differs from that of the line before."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Listing:
     """A function as it is in the dump."""
 

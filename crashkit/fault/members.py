@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from drgn import Type, TypeKind
+from drgn import Program, Type, TypeKind
 
 from crashkit.dataflow import Term
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import COMPOUND, MemberPath, members_at, pointee, size_of, strip
+from crashkit.value import facts
 
 _DEEPEST = 12
+_WORD = 8
+_WORDS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long"}
 _LARGEST_DECIMAL = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Reading:
     """One way to read a term as a C expression."""
 
@@ -30,6 +33,10 @@ class Reading:
     """Tag of the structure and path of the member it was read from."""
     unsure: bool = False
     """Its type, or one on the way to it, is an inference."""
+    lent: bool = False
+    """The function has no name for it: the text is its caller's, or a register's."""
+    bare: bool = False
+    """A word of memory that nothing describes: it may be a pointer."""
 
 
 def is_followed(type_: Type) -> bool:
@@ -113,8 +120,25 @@ def _points_at(bare: Type, structure: Type) -> bool:
     return target is not None and target.kind in COMPOUND and target.tag == structure.tag
 
 
+def word_of(prog: Program, size: int) -> Type:
+    """An unsigned integer type of a size.
+
+    :raises Unavailable: there is none
+    """
+    try:
+        return prog.type(_WORDS[size])
+    except LookupError as unknown:
+        raise Unavailable(f"{size} bytes", Reason.NO_DEBUGINFO, "no such type") from unknown
+
+
+def is_anything(pointer: Reading) -> bool:
+    """Whether it is a pointer to anything, of which only distances can be told."""
+    target = pointee(pointer.type)
+    return target is not None and strip(target).kind is TypeKind.VOID
+
+
 def as_number(pointer: Reading, offset: int, size: int, term: Term, word: Type) -> Reading:
-    """Read a number through a pointer to bytes or to anything.
+    """Read a number through a pointer to bytes or to anything, or beside what it points at.
 
     :param word: an unsigned integer type of the size
     :raises Unavailable: it is no such pointer
@@ -122,14 +146,28 @@ def as_number(pointer: Reading, offset: int, size: int, term: Term, word: Type) 
     target = pointee(pointer.type)
     bare = strip(target) if target is not None else None
     is_bytes = bare is not None and (bare.kind is TypeKind.VOID or size_of(bare) == 1)
-    if not is_bytes or pointer.place is not None:
+    beside = bare is not None and not is_bytes and (pointer.lent or _is_outside(bare, offset))
+    if not (is_bytes or beside or pointer.bare) or (pointer.place is not None and not beside):
         raise Unavailable(pointer.text, Reason.NOT_APPLICABLE, "it is no pointer to bytes")
-    place = f"{operand(pointer.text)}"
+    place = pointer.text if pointer.bare else operand(pointer.text)
+    if beside:
+        place = f"(void *){place}"
     if offset:
         place = f"({place} {'+' if offset > 0 else '-'} {abs(offset):#x})"
     return Reading(
-        term=term, text=f"*(u{8 * size} *){place}", type=word, parent=pointer, unsure=True
+        term=term,
+        text=f"*(u{8 * size} *){place}",
+        type=word,
+        parent=pointer,
+        unsure=True,
+        bare=size == _WORD,
     )
+
+
+def _is_outside(structure: Type, offset: int) -> bool:
+    # What embeds it, or lies behind it, is of a type that nobody has described.
+    length = size_of(structure) if structure.kind in COMPOUND else None
+    return bool(length) and not 0 <= offset < (length or 0)
 
 
 def _scalar(pointer: Reading, target: Type, offset: int, size: int, term: Term) -> Reading:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from crashkit.arguments import Holder
 from crashkit.errors import Reason
-from crashkit.value import Certainty, Origin
+from crashkit.value import Certainty, Origin, facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Diagnosis:
     """What the bad value is."""
 
@@ -26,7 +26,7 @@ class Diagnosis:
     """The same for programs: addresses, names."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Link:
     """One value on the way to the bad one, outermost first."""
 
@@ -65,7 +65,7 @@ class Link:
         return self.value != self.now
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Step:
     """An instruction that computed a part of the expression."""
 
@@ -82,7 +82,7 @@ class Step:
     trapping: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Alternative:
     """One definition of a value that several ways through the code may have made."""
 
@@ -96,7 +96,7 @@ class Alternative:
     """What that memory holds in the dump."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class OriginStep:
     """What a caller passed: the value in the words of the function that made the call."""
 
@@ -119,7 +119,7 @@ class OriginStep:
     """Its origins, where ways through the caller differ."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Side:
     """One operand of a comparison or a division."""
 
@@ -129,7 +129,7 @@ class Side:
     certainty: Certainty
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Condition:
     """What led to the instruction: a comparison that a branch was taken by."""
 
@@ -144,7 +144,7 @@ class Condition:
     certainty: Certainty
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Fault:
     """The faulting instruction explained; None carries its reason in ``absent``."""
 

@@ -49,9 +49,12 @@ def explain_operand(draft: Draft, here: Here, trapping: Instruction, access: Acc
     value = draft.registers[register]
     found = here.origins.register(register)
     pointer = here.origins.address(trapping, access.memory)
+    root = _root(here, found)
+    if root == Const(0):
+        why = f"the code before it has set {register} to 0 itself"
+        draft.lacks(Unavailable("expression", Reason.NOT_APPLICABLE, why), *EXPRESSION)
     if here.no_parameters is not None:
         draft.lacks(here.no_parameters, *EXPRESSION)
-    root = _root(here, found)
     chosen = narrowed(here, root)
     if chosen != root:
         pointer, root = replaced(pointer, root, chosen), split(chosen)[0]

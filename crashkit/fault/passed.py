@@ -13,7 +13,15 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.fault.callers import Passed
 from crashkit.fault.draft import Draft
 from crashkit.fault.here import Here
-from crashkit.fault.members import Reading, as_number, dereference, indexed, is_followed, operand
+from crashkit.fault.members import (
+    Reading,
+    as_number,
+    dereference,
+    indexed,
+    is_followed,
+    operand,
+    word_of,
+)
 from crashkit.fault.operand import plain
 from crashkit.fault.origins import Element
 from crashkit.layout import pointee, strip
@@ -36,6 +44,8 @@ def in_callers_words(draft: Draft, here: Here, access: Access, passed: Sequence[
             continue  # it only handed it on
         if given.parent is None and not given.place:
             return  # a variable's name says no more than the parameter's
+        if "%" in given.text:
+            return  # its registers are not this function's
         _reword(draft, here, access, bad, one, given)
         return
 
@@ -68,7 +78,7 @@ def _reword(
 
 def _read(here: Here, base: Reading, pointer: Term, passed: Reading, size: int) -> Reading:
     # A function that takes a pointer to anything copies or sets the object as a whole.
-    if here.place.flow.instructions[here.place.pc].repeats or _is_void(passed):
+    if here.place.flow.instructions[here.place.pc].repeats or _takes_anything(here, passed):
         text = base.place or f"*{operand(base.text)}"
         return replace(base, term=pointer, text=text, place=None, parent=base)
     place, offset = split(pointer)
@@ -80,9 +90,11 @@ def _read(here: Here, base: Reading, pointer: Term, passed: Reading, size: int) 
     try:
         return dereference(base, offset, size, pointer)[0]
     except Unavailable:
-        return as_number(base, offset, size, pointer, here.reader.word(size))
+        return as_number(base, offset, size, pointer, word_of(here.place.prog, size))
 
 
-def _is_void(reading: Reading) -> bool:
-    target = pointee(reading.type)
+def _takes_anything(here: Here, passed: Reading) -> bool:
+    # By its own declaration, whatever its caller had there.
+    parameter = here.parameters.get(passed.term)
+    target = pointee(parameter.type) if parameter is not None else None
     return target is not None and strip(target).kind is TypeKind.VOID

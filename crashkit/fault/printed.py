@@ -6,7 +6,7 @@ bytes of the ``Code:`` line. Nothing in it says what the code was evaluating.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
@@ -15,7 +15,7 @@ from crashkit.fault.diagnosis import PAGE, BadValue, diagnose
 from crashkit.fault.model import Diagnosis, Fault, Step
 from crashkit.fault.printed_code import PrintedCode, disassemble_printed, find_definition
 from crashkit.oops import CodeBytes, Oops
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 _U64 = (1 << 64) - 1
 _KASAN_SHADOW = 0xDFFF_FC00_0000_0000
@@ -24,7 +24,7 @@ _SHADOW = "the instruction is KASAN's check of the address before it is used"
 _WHY = "only the kernel's log tells of the fault; types or the stack are not to be had"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Reading:
     # What registers and code say together.
     code: PrintedCode | None = None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from crashkit.disasm import Flow, Instruction, disassemble
 from crashkit.oops import CodeBytes, Oops
+from crashkit.value import facts
 
 _LONGEST = 15  # bytes of an x86 instruction (SDM vol. 2, 2.3.11)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PrintedCode:
     """What the bytes of a ``Code:`` line are as instructions."""
 
@@ -86,7 +86,7 @@ def find_definition(code: PrintedCode, register: str) -> Instruction | None:
     return None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PrintedInstruction:
     """One instruction around the trapping one."""
 

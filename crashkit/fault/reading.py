@@ -28,22 +28,30 @@ from crashkit.dataflow import (
 )
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.elements import Elements
-from crashkit.fault.guesses import as_plain_memory, guessed
+from crashkit.fault.given import in_callers_terms, needs_callers, result_type
+from crashkit.fault.guesses import as_plain_memory, beside_register, guessed
 from crashkit.fault.hints import NO_HINTS, Hints
 from crashkit.fault.joins import called, of_one_type
-from crashkit.fault.members import Reading, dereference, is_followed, member_text, operand, short
+from crashkit.fault.members import (
+    Reading,
+    dereference,
+    is_anything,
+    is_followed,
+    member_text,
+    operand,
+    short,
+)
 from crashkit.fault.origins import Computed, Element, OneOf
 from crashkit.fault.statics import object_at, read_object
 from crashkit.fault.tries import MOST_READINGS, any_of, quietly
 from crashkit.layout import COMPOUND, members_at, pointee, size_of, strip
-from crashkit.symbols import symbol_at
+from crashkit.symbols import SymbolAt, symbol_at
 
 __all__ = ["MOST_READINGS", "Reader", "Reading"]
 
 _U64 = 1 << 64
 _LONGEST_INDEX = 40
 _LARGEST_DECIMAL = 256
-_WORDS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long"}
 _LOST = "where the value comes from is lost"
 
 CASTS: Mapping[tuple[str, str], str] = {
@@ -53,6 +61,13 @@ CASTS: Mapping[tuple[str, str], str] = {
 }
 """Integer members that hold a pointer with flags in its low bits: skb_nfct(),
 skb_dst() (include/linux/skbuff.h), rb_parent() (include/linux/rbtree_augmented.h)."""
+
+RESULTS: Mapping[str, str] = {
+    "__fdget()": "struct file",
+    "__fdget_raw()": "struct file",
+    "__fdget_pos()": "struct file",
+}
+"""Results that are a pointer with flags: __to_fd() (include/linux/file.h)."""
 
 
 class Reader:
@@ -141,8 +156,8 @@ class Reader:
                 return (self._parameter(term, term.register),)
             case Incoming(offset=offset):
                 return (self._parameter(FrameAddress(offset), f"the argument at {offset:#x}"),)
-            case Load(base=base, offset=offset, size=size):
-                return self.through(base, offset, size, term)
+            case Load():
+                return self._loaded(term)
             case PerCpu(base=base, offset=offset, size=size):
                 return tuple(map(_this_cpu, self.through(base, offset, size, term)))
             case Sum(base=base, addend=addend):
@@ -156,6 +171,15 @@ class Reader:
             case Const(value=value):
                 return self._address_of(value, term)
         return self._read_found(term)
+
+    def _loaded(self, term: Load) -> tuple[Reading, ...]:
+        try:
+            return self.through(term.base, term.offset, term.size, term)
+        except Unavailable as missing:
+            found = beside_register(self, term)
+            if not found:
+                raise missing
+            return found
 
     def _read_found(self, term: Term) -> tuple[Reading, ...]:
         # What the search back from the fault made.
@@ -182,10 +206,16 @@ class Reader:
     def _parameter(self, term: Entry | FrameAddress, where: str) -> Reading:
         parameter = self.parameters.get(term)
         if parameter is None:
+            found = self.hints.entered(term) if isinstance(term, Entry) else None
+            if found is not None:
+                return found
             detail = "it is no known parameter"
             raise Unavailable(f"{where} on entry", Reason.NO_DEBUGINFO, detail)
         own = term if isinstance(term, Entry) else Incoming(term.offset)
-        return Reading(term=own, text=parameter.name, type=parameter.type)
+        reading = Reading(term=own, text=parameter.name, type=parameter.type)
+        if isinstance(term, Entry) and needs_callers(reading):
+            return in_callers_terms(reading, self.hints.entered(term))
+        return reading
 
     def _in_frame(
         self, frame: FrameAddress, offset: int, size: int, term: Term
@@ -238,16 +268,6 @@ class Reader:
         text = f"{operand(left.text)} {sign} {operand(right)}"
         return Reading(term=term, text=text, type=left.type, parent=left)
 
-    def word(self, size: int) -> Type:
-        """An unsigned integer type of a size.
-
-        :raises Unavailable: there is none
-        """
-        try:
-            return self.prog.type(_WORDS[size])
-        except LookupError as unknown:
-            raise Unavailable(f"{size} bytes", Reason.NO_DEBUGINFO, "no such type") from unknown
-
     def number(self, term: Term) -> str:
         """Write an integer by its expression, else by its value.
 
@@ -285,6 +305,10 @@ class Reader:
         :raises Unavailable: nothing known begins there
         """
         target = pointee(reading.type)
+        if is_anything(reading) or reading.bare:
+            text = f"{operand(reading.text)} {'+' if addend >= 0 else '-'} {abs(addend):#x}"
+            void = self.prog.pointer_type(self.prog.void_type())
+            return (Reading(term=term, text=text, type=void, parent=reading),)
         if target is None:
             text = f"{operand(reading.text)} {'+' if addend >= 0 else '-'} {short(abs(addend))}"
             return (Reading(term=term, text=text, type=reading.type, parent=reading),)
@@ -321,7 +345,9 @@ class Reader:
         shown = f"~{cleared:#x}" if cleared < bits else f"{bits:#x}"
         text = f"({operand(reading.text)} & {shown})"
         type_ = reading.type
-        held = CASTS.get(reading.member or ("", ""))
+        if reading.bare:
+            type_ = self.prog.pointer_type(self.prog.void_type())
+        held = CASTS.get(reading.member or ("", "")) or RESULTS.get(reading.text)
         if held is not None:
             try:
                 type_ = self.prog.pointer_type(self.prog.type(held))
@@ -333,10 +359,20 @@ class Reader:
         symbol = symbol_at(self.prog, target) if target is not None else None
         if symbol is None or symbol.address != target:
             raise Unavailable("expression", Reason.NO_DEBUGINFO, "the result of an unknown call")
-        result = prototype_of(self.prog, symbol).type
+        result = self._returned(symbol)
         if strip(result).kind in (TypeKind.VOID, *COMPOUND):
             raise Unavailable("expression", Reason.UNSUPPORTED, f"the result of {symbol.name}()")
-        return Reading(term=term, text=f"{symbol.name}()", type=result)
+        name = symbol.name.partition(".")[0]
+        return Reading(term=term, text=f"{name}()", type=result)
+
+    def _returned(self, function: SymbolAt) -> Type:
+        try:
+            return prototype_of(self.prog, function).type
+        except Unavailable:
+            result = result_type(self.prog, function)
+            if result is None:
+                raise
+            return result
 
 
 def _this_cpu(reading: Reading) -> Reading:

@@ -6,8 +6,10 @@ from drgn import Program, Type
 
 from crashkit.dataflow import Const, Term
 from crashkit.errors import Reason, Unavailable
-from crashkit.fault.members import Reading, dereference
+from crashkit.fault.members import Reading, as_number, dereference, word_of
 from crashkit.symbols import SymbolAt, symbol_at
+
+_WORD = 8
 
 
 def object_at(prog: Program, address: int) -> tuple[Reading, int]:
@@ -49,9 +51,13 @@ def read_object(prog: Program, address: int, size: int, term: Term) -> tuple[Rea
         reading, rest = object_at(prog, address)
     except Unavailable:
         symbol = symbol_at(prog, address)
-        if symbol is None or symbol.address != address or size != 8 or symbol.size != 8:
+        if symbol is None or not symbol.address <= address < symbol.address + symbol.size:
             raise
-        # Types without variables: its name is known, and that it is a word.
+        # Types without variables: its name is known, and how large it is.
         void = prog.pointer_type(prog.void_type())
-        return (Reading(term=term, text=symbol.name, type=void),)
+        if symbol.address == address and size == symbol.size == _WORD:
+            return (Reading(term=term, text=symbol.name, type=void),)
+        start = Const(symbol.address)
+        whole = Reading(term=start, text=f"(void *)&{symbol.name}", type=void, bare=True)
+        return (as_number(whole, address - symbol.address, size, term, word_of(prog, size)),)
     return dereference(reading, rest, size, term)

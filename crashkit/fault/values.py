@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from drgn import Program
 
@@ -28,7 +27,7 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.fault.origins import Computed, Element, Origins
 from crashkit.memory import read_bytes
 from crashkit.unwind import Frame
-from crashkit.value import Certainty, Origin
+from crashkit.value import Certainty, Origin, facts
 
 _U64 = (1 << 64) - 1
 _STRING = ("rcx", "rsi", "rdi")
@@ -38,7 +37,7 @@ _ARITHMETIC: dict[str, Callable[[int, int], int]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Known:
     """A value of a term and how it is known."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from drgn import BadDataError, FaultError, Object, Program, StackFrame, Type
 
 from crashkit.dataflow.terms import signed64
 from crashkit.layout import COMPOUND, pointee, size_of, strip
+from crashkit.value import facts
 
 # Members of struct pt_regs (arch/x86/include/asm/ptrace.h) and the registers in them.
 _MEMBERS = {
@@ -31,7 +31,7 @@ _MOST_INLINED = 16
 _MOST_VARIABLES = 200
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Variable:
     """A local variable or parameter that is a register's value at one instruction."""
 
@@ -44,7 +44,7 @@ class Variable:
     """Calls that were inlined around the function it belongs to: 0 for the outermost."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Local:
     """A local variable in memory."""
 
@@ -54,7 +54,7 @@ class Local:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Scope:
     """What a debug file says of the variables in sight of one instruction."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 
 from crashkit.oops.blame import find_interrupted_trace
@@ -18,6 +18,7 @@ from crashkit.oops.report import Section, find_sections, section_lines
 from crashkit.oops.title import library_check, make_title
 from crashkit.oops.trace import CodeLocation, TraceEntry
 from crashkit.oops.who import LinkedModule
+from crashkit.value import facts
 
 MAX_REPORTS = 64
 """Reports of one log that are parsed in full; of more, the last ones."""
@@ -30,7 +31,7 @@ _HANGS = ("soft-lockup", "hung-task", "rcu-stall")
 _X86 = ("x86_64", "i386", None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Oops:
     """One report of the kernel about itself, as far as its text says. None: not printed."""
 

@@ -22,7 +22,7 @@ _PURE = frozenset((
 """What may be called while a recipe is imported; and the file's own classes, and functions of
 its own that call no more."""
 _DECORATORS = frozenset((
-    "dataclass", "cached_property", "property", "staticmethod", "classmethod", "cache",
+    "dataclass", "facts", "cached_property", "property", "staticmethod", "classmethod", "cache",
     "lru_cache", "contextmanager", "setter", "overload", "override", "final", "total_ordering",
     "singledispatch", "register", "wraps",
 ))  # fmt: skip

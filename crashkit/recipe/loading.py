@@ -7,7 +7,6 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from crashkit.errors import RecipeError, UsageError
 from crashkit.finding import Check, CheckSpec, Fix
 from crashkit.recipe.meta import Meta, Source, read_source
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
@@ -27,7 +27,7 @@ ENTRY_POINTS = "crashkit.recipes"
 """Entry-point group whose entries name package directories with recipes."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Recipe:
     """A recipe ready to run."""
 
@@ -49,7 +49,7 @@ class Recipe:
     """What to do today about this crash, in clauses; without it, META.advice."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Recipes:
     """The recipes of all directories, and what was wrong with the others."""
 

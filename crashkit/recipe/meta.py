@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from pathlib import Path
 from types import CodeType
 
 from crashkit.errors import RecipeError
 from crashkit.finding import Fix
+from crashkit.value import facts
 
 MAX_SOURCE = 1 << 20
 """Bytes of a recipe file; more is no recipe."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Meta:
     """What a recipe says of itself; data, readable without running anything."""
 
@@ -41,7 +42,7 @@ class Meta:
     """What led to the claimed states, always inferred."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Source:
     """A recipe file, parsed and not run."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from crashkit.errors import UsageError
+from crashkit.value import facts
 
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+\Z")
 _GROUP = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -109,7 +109,7 @@ def test_it_loads() -> None:
 '''
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Skeleton:
     """The files that were written."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from crashkit.value import facts
 
 LINKTYPE_ETHERNET, LINKTYPE_RAW = 1, 101  # https://www.tcpdump.org/linktypes.html
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
@@ -21,7 +22,7 @@ MAX_CAPTURED = 262_144
 """Bytes of one packet that are written (tcpdump's own limit)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CapturedPacket:
     """One packet for the file."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from crashkit.value import Certainty, Origin
+from crashkit.value import Certainty, Origin, facts
 
 
 class Segment(enum.Enum):
@@ -21,7 +21,7 @@ class Segment(enum.Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class RegisterValue:
     """A register's 64-bit value in one frame and how it was had."""
 
@@ -36,7 +36,7 @@ class RegisterValue:
     """Function whose prologue pushed it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Frame:
     """One frame, innermost first. ``pc`` of a caller is its return address."""
 

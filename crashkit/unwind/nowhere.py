@@ -8,7 +8,7 @@ indirect call, or only by chance.
 
 from __future__ import annotations
 
-from drgn import Program
+from drgn import FaultError, Program
 
 from crashkit.disasm import Flow, Instruction, decode_one, disassemble_function, recognise
 from crashkit.errors import Unavailable
@@ -24,12 +24,24 @@ def is_no_code(prog: Program, pc: int, symbol: SymbolAt | None) -> bool:
     :param symbol: the one there, which may be data
     """
     if symbol is None:
-        return not in_kernel_text(prog, pc) and not _is_mapped(prog, pc)
+        if in_kernel_text(prog, pc):
+            return False
+        return _is_direct_map(prog, pc) or not _is_mapped(prog, pc)
     marks = [find_symbol(prog, name) for name in ("_etext", "_sinittext", "_einittext")]
     if symbol.module is not None or None in marks:
         return False  # what of it is code is not known
     end, init, init_end = (mark.address for mark in marks if mark)
     return end <= pc and not init <= pc < init_end
+
+
+def _is_direct_map(prog: Program, pc: int) -> bool:
+    # Slab objects and other data: PAGE_KERNEL, which is no-execute (arch/x86/mm/init_64.c).
+    try:
+        start = int(prog["page_offset_base"])
+        pages = int(prog["max_pfn"])
+    except (LookupError, FaultError):
+        return False
+    return start <= pc < start + (pages << 12)
 
 
 def _is_mapped(prog: Program, pc: int) -> bool:

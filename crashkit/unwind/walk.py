@@ -23,7 +23,7 @@ from crashkit.unwind.frames import Frame, RegisterValue
 from crashkit.unwind.nowhere import called_a_pointer, is_no_code
 from crashkit.unwind.rules import OrcRules, Rules, unwind_rules
 from crashkit.unwind.tracer import trampoline_at
-from crashkit.value import Certainty, Origin
+from crashkit.value import Certainty, Origin, facts
 
 MAX_FRAMES = 256
 
@@ -44,7 +44,7 @@ Recover = Callable[[SymbolAt, int, bool], Mapping[str, EntryLocation]]
 """(function, pc, interrupted) to the location of each callee-saved register's entry value."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Context:
     """Registers at one instruction, and how the walk came there."""
 
@@ -63,7 +63,7 @@ class Context:
         return found.value if found else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Walk:
     """Frames of a stack, innermost first, and why the walk ended."""
 
@@ -106,7 +106,7 @@ def walk(prog: Program, start: Context, *, recover: Recover | None = None) -> Wa
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Step:
     caller: Context | None
     cfa: int | None = None

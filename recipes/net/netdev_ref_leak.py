@@ -34,7 +34,7 @@ from crashkit.memory import bounded, is_kernel_address, read_bytes
 from crashkit.recipe import Meta
 from crashkit.symbols import find_symbol
 from crashkit.unwind import Frame
-from crashkit.value import Certainty, Origin, Reread, Value
+from crashkit.value import Certainty, Origin, Reread, Value, facts
 
 META = Meta(
     id="netdev-ref-leak",
@@ -60,7 +60,7 @@ _MESSAGE = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Message:
     """The last complaint of a log."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from drgn import FaultError, Object
@@ -28,7 +27,7 @@ from crashkit.finding import Check, CheckSpec, Observation, necessary, seen, sup
 from crashkit.memory import is_kernel_address
 from crashkit.recipe import Meta
 from crashkit.unwind import Frame
-from crashkit.value import Certainty, Origin, Reread, Value
+from crashkit.value import Certainty, Origin, Reread, Value, facts
 
 META = Meta(
     id="skb-over-panic",
@@ -60,7 +59,7 @@ _MESSAGE = re.compile(
 _U32 = (1 << 32) - 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Message:
     """The line that skb_panic() prints; ``tail`` and ``end`` as stored in the skb."""
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from drgn import Object, cast
@@ -31,7 +30,7 @@ from crashkit.finding import CheckSpec, Observation, necessary, seen, supporting
 from crashkit.memory import bounded
 from crashkit.recipe import Meta
 from crashkit.symbols import find_symbol
-from crashkit.value import Origin, Reread, Value
+from crashkit.value import Origin, Reread, Value, facts
 
 META = Meta(
     id="nfqueue-backlog",
@@ -71,7 +70,7 @@ _STATES = {1: "asleep", 2: "in uninterruptible sleep", 4: "stopped", 8: "traced"
 # TASK_... (include/linux/sched.h); 0 is TASK_RUNNING: on a CPU, or ready for one.
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Queue:
     # A queue and the namespace it belongs to, struct net *.
     facts: QueueInstance
@@ -87,7 +86,7 @@ class _Queue:
         return Object(crash.prog, "struct nfqnl_instance *", self.facts.address)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Owner:
     # A task that has the listener's socket open.
     task: Object

@@ -41,6 +41,20 @@ ret
     code=bytes.fromhex("48 8b 47 08 85 d2 74 04 48 8b 46 10 8b 48 20 c3"),
 )
 
+SELECT_CONTAINER = Snippet(
+    source="""\
+mov 0x8(%rdi),%rax
+lea -0x18(%rax),%rax
+test %edx,%edx
+je 1f
+mov 0x8(%rsi),%rax
+lea -0x18(%rax),%rax
+1: mov 0x8(%rax),%ecx
+ret
+""",
+    code=bytes.fromhex("48 8b 47 08 48 8d 40 e8 85 d2 74 08 48 8b 46 08 48 8d 40 e8 8b 48 08 c3"),
+)
+
 SELECT_PARAMETER = Snippet(
     source="""\
 mov %rdi,%rax
@@ -59,6 +73,99 @@ mov 0x10(%rdi),%rax
 ret
 """,
     code=bytes.fromhex("48 8b 47 10 c3"),
+)
+
+DEEP_LEAF = Snippet(
+    source="""\
+mov 0x10(%rdi),%rax
+mov 0x8(%rax),%rcx
+ret
+""",
+    code=bytes.fromhex("48 8b 47 10 48 8b 48 08 c3"),
+)
+
+# What it was given is handed on to another.
+HANDS_ON = Snippet(
+    source="""\
+mov 0x10(%rdi),%rax
+mov 0x8(%rax),%rcx
+sub $0x8,%rsp
+call . + 0x1000
+add $0x8,%rsp
+ret
+""",
+    code=bytes.fromhex("48 8b 47 10 48 8b 48 08 48 83 ec 08 e8 fb 0f 00 00 48 83 c4 08 c3"),
+)
+
+BELOW = Snippet(
+    source="""\
+1: mov 0x20(%rdi),%rax
+mov (%rax),%rcx
+mov 0x20(%rdi),%rdi
+test %rcx,%rcx
+jne 1b
+ret
+""",
+    code=bytes.fromhex("48 8b 47 20 48 8b 08 48 8b 7f 20 48 85 c9 75 f0 c3"),
+)
+
+# Where rax comes from, no expression says.
+SWAPPED = Snippet(
+    source="""\
+mov (%rdi),%rax
+bswap %rax
+mov 0x10(%rax),%rcx
+mov 0x8(%rcx),%rdx
+ret
+""",
+    code=bytes.fromhex("48 8b 07 48 0f c8 48 8b 48 10 48 8b 51 08 c3"),
+)
+
+OWN_NULL = Snippet(
+    source="""\
+xor %eax,%eax
+mov 0x8(%rax),%rcx
+ret
+""",
+    code=bytes.fromhex("31 c0 48 8b 48 08 c3"),
+)
+
+RETURNS_CALL = Snippet(
+    source="""\
+sub $0x8,%rsp
+call . + 0x1000
+add $0x8,%rsp
+ret
+""",
+    code=bytes.fromhex("48 83 ec 08 e8 fb 0f 00 00 48 83 c4 08 c3"),
+)
+
+RETURNS_CALL_OR_NUMBER = Snippet(
+    source="""\
+sub $0x8,%rsp
+call . + 0x1000
+add $0x8,%rsp
+test %rax,%rax
+jne 1f
+mov $0x5,%eax
+ret
+1: ret
+""",
+    code=bytes.fromhex(
+        "48 83 ec 08 e8 fb 0f 00 00 48 83 c4 08 48 85 c0 75 06 b8 05 00 00 00 c3 c3"
+    ),
+)
+
+READS_RESULT = Snippet(
+    source="""\
+push %rbx
+call . + 0x1000
+mov 0x10(%rax),%rbx
+mov 0x8(%rbx),%rcx
+pop %rbx
+ret
+""",
+    code=bytes.fromhex("53 e8 fb 0f 00 00 48 8b 58 10 48 8b 4b 08 5b c3"),
 )
 
 TRAP_IF = Snippet(

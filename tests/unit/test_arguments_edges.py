@@ -277,6 +277,29 @@ def test_a_frame_in_a_cold_part_was_entered_by_its_function() -> None:
     assert (found["a"].value, found["a"].certainty) == (1, Certainty.PROVED)
 
 
+def test_a_cold_part_is_of_the_one_function_of_its_name_that_goes_there() -> None:
+    stack = Stacked()
+    cold = MIDDLE + 0x80
+    stack.put("f", OTHER, jne(OTHER, cold) + b"\xc3")
+    stack.kernel.put(MIDDLE, b"\x90\xc3")
+    stack.kernel.symbol("f", MIDDLE, 2)
+    stack.put("f.cold", cold, bytes.fromhex("31 ff 31 f6 90 c3"))
+    part = SymbolAt("f.cold", cold, 6, None)
+    assert analyse_function(stack.kernel.prog, part).entry == OTHER
+
+
+def test_a_cold_part_that_several_functions_of_its_name_go_to_is_of_none() -> None:
+    stack = Stacked()
+    cold = MIDDLE + 0x80
+    stack.put("f", OTHER, jne(OTHER, cold) + b"\xc3")
+    stack.kernel.put(MIDDLE, jne(MIDDLE, cold) + b"\xc3")
+    stack.kernel.symbol("f", MIDDLE, 7)
+    stack.put("f.cold", cold, bytes.fromhex("31 ff 31 f6 90 c3"))
+    with pytest.raises(Unavailable) as refused:
+        analyse_function(stack.kernel.prog, SymbolAt("f.cold", cold, 6, None))
+    assert refused.value.reason is Reason.AMBIGUOUS
+
+
 def test_a_cold_part_of_another_function_of_that_name_is_not_ours() -> None:
     stack = Stacked()
     cold = MIDDLE + 0x80

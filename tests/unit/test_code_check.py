@@ -8,6 +8,7 @@ from drgn import Architecture, Platform, Program
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols import code_check, file_text, patch_sites
 from crashkit.symbols.code_check import check_code
+from tests.unit.kernel_doubles import Kernel
 
 LINKED = 0xFFFF_FFFF_8100_0000
 SLIDE = 0x2D00_0000
@@ -75,10 +76,95 @@ def test_one_bit_is_counted_as_one() -> None:
     assert (bad.address, bad.bits) == (START + 60, 1)
 
 
-def test_a_breakpoint_is_explained_as_one() -> None:
-    memory = changed(60, b"\xcc")
-    found = check_code(program(memory), START + 8, 200)
-    assert (found.explained, found.corrupt) == ({"breakpoint": 1}, ())
+def probed(kernel: Kernel, *probes: int) -> None:
+    """Give the kernel a table of kprobes; the first chain has those at the given addresses."""
+    kernel.typedef("kprobe_opcode_t", "u8")
+    kernel.struct("hlist_node", 16, ("next", "struct hlist_node *", 0), ("pprev", "void *", 8))
+    kernel.struct("hlist_head", 8, ("first", "struct hlist_node *", 0))
+    kernel.struct(
+        "kprobe", 24, ("hlist", "struct hlist_node", 0), ("addr", "kprobe_opcode_t *", 16)
+    )
+    kernel.variable("kprobe_table", "struct hlist_head [64]")
+    table = kernel.prog["kprobe_table"].address_
+    place = kernel.prog["kprobe_table"][3].address_
+    assert table is not None
+    assert place is not None
+    kernel.symbol("kprobe_table", table, 512)
+    for address in probes:
+        probe = kernel.allocate("struct kprobe", addr=address)
+        kernel.put(place, probe.value_().to_bytes(8, "little"))
+        place = probe.value_()
+
+
+def kernel_with(memory: bytes) -> Kernel:
+    made = Kernel()
+    made.put(START, memory)
+    return made
+
+
+def check(kernel: Kernel) -> tuple[dict[str, int], list[int]]:
+    found = check_code(kernel.prog, START + 8, 200)
+    return found.explained, [one.address - START for one in found.corrupt]
+
+
+def test_a_breakpoint_is_explained_by_the_kprobe_that_is_there() -> None:
+    kernel = kernel_with(changed(60, b"\xcc"))
+    probed(kernel, START + 20, START + 60)
+    assert check(kernel) == ({"kprobe": 1}, [])
+
+
+def test_a_breakpoint_without_a_kprobe_is_corruption() -> None:
+    kernel = kernel_with(changed(60, b"\xcc"))
+    probed(kernel, START + 20)
+    assert check(kernel) == ({}, [60])
+    assert check(kernel_with(changed(60, b"\xcc"))) == ({}, [60])  # a kernel without kprobes
+
+
+def test_a_jump_is_explained_by_an_optimized_kprobe_and_nothing_beside_it() -> None:
+    kernel = kernel_with(changed(60, b"\xe9\xaa\xbb\xaa\xbb\xff"))
+    probed(kernel, START + 60)
+    assert check(kernel) == ({"kprobe": 1}, [65])
+    kernel = kernel_with(changed(60, b"\xcc\xaa"))
+    probed(kernel, START + 60)
+    assert check(kernel) == ({"kprobe": 1}, [61])
+
+
+@pytest.mark.parametrize("refs", [1, 0])
+def test_code_that_is_being_rewritten_is_explained_while_it_is(refs: int) -> None:
+    kernel = kernel_with(changed(60, b"\xcc\xaa"))
+    kernel.symbol("_stext", START, len(CODE))
+    kernel.struct("counter", 4, ("counter", "int", 0))
+    kernel.typedef("atomic_t", "struct counter")
+    kernel.struct("text_poke_loc", 16, ("rel_addr", "int", 0))
+    kernel.struct(
+        "bp_patching_desc", 16, ("vec", "struct text_poke_loc *", 0), ("nr_entries", "int", 8),
+        ("refs", "atomic_t", 12),
+    )  # fmt: skip
+    entry = kernel.allocate("struct text_poke_loc", rel_addr=60)
+    kernel.variable("bp_desc", "struct bp_patching_desc")
+    place = kernel.prog["bp_desc"].address_
+    assert place is not None
+    kernel.symbol("bp_desc", place, 16)
+    kernel.put(place, struct.pack("<Qii", entry.value_(), 1, refs))
+    assert check(kernel) == (({"code being rewritten": 1}, []) if refs else ({}, [60]))
+
+
+def test_with_a_damaged_table_of_kprobes_a_breakpoint_is_nobodys() -> None:
+    kernel = kernel_with(changed(60, b"\xcc")[:80] + b"\xff" + CODE[81:])
+    probed(kernel, START + 20)
+    head = kernel.prog["kprobe_table"][3].address_
+    assert head is not None
+    kernel.put(head, (0xFFFF_8888_0000_0000).to_bytes(8, "little"))
+    assert check(kernel) == ({"breakpoint, by whom is not known": 1}, [80])
+
+
+def test_boot_code_is_not_compared() -> None:
+    kernel = kernel_with(b"\xcc" * len(CODE))
+    kernel.symbol("_sinittext", START, 8)
+    kernel.symbol("_einittext", START + len(CODE), 8)
+    with pytest.raises(Unavailable) as why:
+        check_code(kernel.prog, START + 8, 200)
+    assert why.value.reason is Reason.NOT_APPLICABLE
 
 
 def test_code_that_no_file_has_is_unknown() -> None:

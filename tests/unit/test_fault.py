@@ -170,14 +170,18 @@ def simple(
 CT_PARAMETER = ("struct nf_conn *", "ct")
 
 
-def test_no_prototype_leaves_the_instruction_and_says_why(kernel: Kernel) -> None:
+RAW = "*(u64 *)(*(u64 *)((%rdi on entry) + 0xf0) + 0xa30)"
+
+
+def test_without_a_prototype_the_places_in_memory_are_said(kernel: Kernel) -> None:
     snippet = code.EL7_DELIVER
     add_function(kernel, "f", snippet, described=False)
     pc = snippet.at("mov 0xa30(%rax),%rdx")
     frame = fault_frame(snippet, pc, rax=0, rdi=CT, rsp=SP)
     fault = explain_fault(kernel.prog, frame, fault_address=0xA30)
-    assert (fault.expression, fault.null_or_bad) == (None, None)
-    assert fault.absent["expression"] is Reason.NO_DEBUGINFO
+    assert (fault.expression, fault.null_or_bad) == (RAW, RAW[len("*(u64 *)(") : -len(" + 0xa30)")])
+    assert fault.certainty is Certainty.INFERRED
+    assert [link.value for link in fault.chain] == [CT, 0]
     assert (fault.bad_register, fault.address, fault.diagnosis.kind) == ("rax", 0xA30, "null")
     assert fault.instruction == "mov 0xa30(%rax),%rdx"
 
@@ -190,8 +194,7 @@ def test_a_clone_is_never_read_by_position(kernel: Kernel) -> None:
     pc = snippet.at("mov 0xa30(%rax),%rdx")
     frame = fault_frame(snippet, pc, rax=0, rdi=CT, rsp=SP)
     fault = explain_fault(kernel.prog, frame, fault_address=0xA30)
-    assert fault.expression is None
-    assert fault.absent["expression"] is Reason.OPTIMIZED_OUT
+    assert fault.expression == RAW
 
 
 def test_a_value_that_two_paths_may_have_made_is_one_of_them(kernel: Kernel) -> None:
@@ -245,7 +248,7 @@ def test_the_container_of_nothing(kernel: Kernel) -> None:
     )  # fmt: skip
     assert fault.null_or_bad == "head->next"
     assert fault.diagnosis.kind == "container-of-null"
-    assert fault.expression is None
+    assert fault.expression == "*(u64 *)((void *)head->next - 0x8)"
 
 
 def test_the_result_of_a_call(kernel: Kernel) -> None:
@@ -268,6 +271,15 @@ def test_a_global_variable(kernel: Kernel) -> None:
     fault = simple(kernel, code.GLOBAL, "mov 0xf0(%rax),%rax", 0xF0, rax=0)
     assert (fault.expression, fault.null_or_bad) == ("the_ct->ct_net", "the_ct")
     assert fault.memory_disagrees is False
+
+
+def test_a_global_that_nothing_describes_is_its_symbol_and_a_distance(kernel: Kernel) -> None:
+    address = code.GLOBAL.listing()[1].address + 0x1000
+    kernel.symbol("table", address - 0x18, 0x40)
+    kernel.put(address - 0x18, bytes(0x40))
+    fault = simple(kernel, code.GLOBAL, "mov 0xf0(%rax),%rax", 0xF0, rax=0)
+    assert fault.null_or_bad == "*(u64 *)((void *)&table + 0x18)"
+    assert fault.expression == "*(u64 *)(*(u64 *)((void *)&table + 0x18) + 0xf0)"
 
 
 def test_an_index_register(kernel: Kernel) -> None:

@@ -87,6 +87,16 @@ def test_what_a_join_leaves_open_is_listed_with_its_memory(kernel: Kernel) -> No
     assert fault.absent["expression"] is Reason.AMBIGUOUS
 
 
+def test_what_every_way_was_moved_by_is_no_part_of_the_value(kernel: Kernel) -> None:
+    # Each way is an entry's container: the entry was NULL, and -24 is no error number.
+    fault = fault_of(
+        kernel, code.SELECT_CONTAINER, "mov 0x8(%rax),%ecx", (1 << 64) - 0x10, VOLUME,
+        ("struct volume *", "w"), rdi=OBJECT, rsi=OTHER, rax=(1 << 64) - 0x18,
+    )  # fmt: skip
+    assert fault.diagnosis.kind == "container-of-null"
+    assert "v->head or w->head" in fault.diagnosis.statement
+
+
 def test_a_way_whose_value_is_known_to_be_another_is_left_out(kernel: Kernel) -> None:
     kernel.struct("volume", 0x100, ("head", "struct link *", 8))
     snippet = code.SELECT_PARAMETER
@@ -127,7 +137,8 @@ def test_without_a_structure_that_fits_nothing_is_guessed(kernel: Kernel) -> Non
         kernel, code.CONTAINER_READ, "mov 0x8(%rax),%ecx", 8, ("struct link *", "n"),
         rdi=OBJECT, rax=0,
     )  # fmt: skip
-    assert (fault.expression, fault.null_or_bad) == (None, None)
+    assert fault.null_or_bad == "*(u64 *)((void *)n - 0x8)"
+    assert fault.expression == "*(u32 *)(*(u64 *)((void *)n - 0x8) + 0x8)"
 
 
 def called_by(kernel: Kernel, *parameters: tuple[str, str], **registers: int) -> Frame:

@@ -22,8 +22,8 @@ def test_a_failed_check_touches_no_address() -> None:
         condition={"text": "n > 5"},
         diagnosis={"kind": "other", "statement": "a check in the code failed: n > 5: n was 9"},
     )
-    assert did(fault) == "failed a check of its own, n > 5"
-    assert subject(fault) == "a check in the code failed: n > 5: n was 9"
+    assert did(fault) == "failed a check of its own: n > 5"
+    assert subject(fault) == "a check in the code failed because n > 5: n was 9"
 
 
 def test_a_jump_names_no_instruction_of_its_target() -> None:
@@ -73,3 +73,12 @@ def test_ways_and_progress_and_holders() -> None:
     )
     assert came_from(fault) == ["p: one of a->x, ? ~", "0x40 of 0x100 bytes were done"]
     assert held_by(fault) == ["CPU 1 has the object: g (#3), rbx"]
+
+
+def test_registers_that_disagree_with_the_cpu_are_no_execution() -> None:
+    fault = document(instruction="mov 0x1c(%rax),%eax", address="0x5c", conflict="none goes there")
+    assert subject(fault) == (
+        "mov 0x1c(%rax),%eax: address 0x5c is not where its registers point (CONFLICT)"
+    )
+    privileged = document(instruction="wrmsr", address=None)
+    assert subject(privileged) == "execution of wrmsr"

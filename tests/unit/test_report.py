@@ -505,9 +505,7 @@ def test_slab_identity_is_named_by_its_cache(words: str | None, short: str | Non
 
 
 def test_log_is_escaped_line_by_line() -> None:
-    crash = empty()
-    crash.log_ = "a\x1b[31mb\n\tc\n"
-    made = build_log(as_crash(crash))
+    made = build_log("a\x1b[31mb\n\tc\n")
     assert made["lines"] == ["a\x1b[31mb", "\tc"]
     assert render_log(made) == "a\\x1b[31mb\n        c\n"
 

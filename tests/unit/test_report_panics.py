@@ -179,7 +179,7 @@ LIST = ListCorruption(
 )  # fmt: skip
 SECTIONS: list[tuple[str, object, str]] = [
     ("slab", SLAB, "right red zone, at its end: 6 bytes 45464748494a 'EFGHIJ' instead of 0xcc"),
-    ("slab", SLAB, "allocated by overflow+0xb [kinds], pid 95, CPU 0 0.5 s before the dump"),
+    ("slab", SLAB, "allocated by overflow+0xb [kinds], pid 95, CPU 0, 0.5 s before the dump"),
     ("slab", replace(SLAB, corroborated=False), "CONFLICT: the log says 0x1 to 0x6"),
     ("slab", replace(SLAB, report=replace(SLAB.report, debug=(), tracks=())),
      "not recorded (slub_debug=U keeps that)"),
@@ -199,7 +199,7 @@ SECTIONS: list[tuple[str, object, str]] = [
                 no_check="no entry", absent={}), "CHECK no entry"),
     ("divide", Divide(instruction="div %rcx", divisor_operand="rcx", divisor=0,
                       divisor_address=None, dividend=7, cause="divisor is 0"),
-     "div %rcx: 7 / 0, divisor in rcx: divisor is 0"),
+     "div %rcx: 7 / 0, divisor is 0; the divisor is in rcx"),
     ("exec", Exec(target=0, kind="null", identity=None, last_unloaded=None, return_address=HERE,
                   caller="close+0x11", call="call *%rax", call_is_indirect=True, absent={}),
      "to 0, NULL called through a pointer before close+0x11: call *%rax"),

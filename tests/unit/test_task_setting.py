@@ -90,3 +90,29 @@ def test_a_kernel_thread_has_no_arguments(kernel: Kernel) -> None:
     assert found.kernel_thread
     assert found.argv is None
     assert found.absent["argv"] is Reason.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(("own", "seen"), [(True, "orders-7"), (False, None)])
+def test_a_host_name_of_its_own(kernel: Kernel, own: bool, seen: str | None) -> None:
+    kernel.struct("new_utsname", 65, ("nodename", "char [65]", 0))
+    kernel.struct("uts_namespace", 65, ("name", "struct new_utsname", 0))
+    kernel.struct("nsproxy", 8, ("uts_ns", "struct uts_namespace *", 0))
+    kernel.struct(
+        "task_struct", 96, ("flags", "unsigned int", 0), ("pid", "int", 4), ("tgid", "int", 8),
+        ("comm", "char [16]", 16), ("real_parent", "struct task_struct *", 32),
+        ("group_leader", "struct task_struct *", 40), ("nsproxy", "struct nsproxy *", 48),
+    )  # fmt: skip
+    names = [
+        kernel.allocate("struct uts_namespace", None, **{"name.nodename": name})
+        for name in (b"host", b"orders-7")
+    ]
+    kernel.variable("init_nsproxy", "struct nsproxy")
+    place = kernel.prog["init_nsproxy"].address_
+    assert place is not None
+    kernel.put(place, names[0].value_().to_bytes(8, "little"))
+    proxy = kernel.allocate("struct nsproxy", uts_ns=int(names[own]))
+    one = task(kernel, 99, b"orders")
+    kernel.set(one, {"nsproxy": int(proxy)})
+    found = decode_task_setting(one)
+    assert found.nodename == seen
+    assert own or found.absent["nodename"] is Reason.NOT_APPLICABLE

@@ -86,7 +86,7 @@ def test_a_holder_of_a_spinlock() -> None:
     lock = {"kind": "spinlock", "holders": [holder], "spinners": [{"cpu": 0}, {"cpu": 2}]}
     document = _document("soft-lockup", spin={"locks": [lock]})
     assert hang_sentence(document) == (
-        "CPU 0, CPU 2 spin for a spinlock that CPU 1, h (9), seems to have (~); that one was in"
+        "CPU 0 and CPU 2 spin for a spinlock that CPU 1, h (9), seems to have (~); that one was in"
         " poll+0x10 [vendor]."
     )
     assert is_explained(document)

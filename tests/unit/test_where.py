@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crashkit.errors import SymbolsError
+from crashkit.symbols import download
 from crashkit.symbols.download import cached, fetch
 from crashkit.symbols.where import FEDERATED, debuginfo_urls, distribution_of, offer, servers
 
@@ -118,3 +120,13 @@ def test_no_server_is_said(server: str) -> None:
     with pytest.raises(SymbolsError, match="could not be fetched"):
         fetch(BUILD_ID, ["http://127.0.0.1:9/x"])
     assert server
+
+
+def test_a_server_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(SymbolsError, match="timed out"):
+            fetch(BUILD_ID, [url])
+        path = fetch(BUILD_ID, [url, f"{server}/buildid/{BUILD_ID}/debuginfo"])
+    assert path.read_bytes() == DEBUG_FILE

@@ -7,11 +7,11 @@ it is about: a NULL dereference must not pay for the reader of lock owners.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from crashkit.errors import Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -27,7 +27,7 @@ CACHE_KEY = "crashkit.panic_sections"
 """Where ``Program.cache`` keeps the sections that were read."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Section:
     """One section of ``panic.facts``."""
 
@@ -81,7 +81,7 @@ SECTIONS: tuple[Section, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class PanicFacts:
     """The sections that could be read, and why the others could not."""
 

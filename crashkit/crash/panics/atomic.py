@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.places import Place, physical, place_of
@@ -15,6 +15,7 @@ from crashkit.decode.fields import printable
 from crashkit.errors import Reason, Unavailable
 from crashkit.oops import plain_name
 from crashkit.unwind import Frame
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -31,7 +32,7 @@ _COUNT = re.compile(r"preempt_count: (?P<count>[0-9a-f]{1,8}), expected: (?P<exp
 _BUGS = ("__schedule_bug", "__might_sleep", "__might_resched", "___might_sleep")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class HeldSpinlock:
     """A spinlock that a function on the stack took and had not let go (inferred)."""
 
@@ -42,7 +43,7 @@ class HeldSpinlock:
     called: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Atomic:
     """A sleep in atomic context; None with a reason in ``absent``."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.printed import printed_lines
 from crashkit.decode.page_state import PageState, read_page
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -22,7 +22,7 @@ _COUNTS = re.compile(r"page:\S{1,24} refcount:(?P<refcount>-?\d+) mapcount:(?P<m
 _BEFORE = 120
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class BadPage:
     """A page in a bad state."""
 

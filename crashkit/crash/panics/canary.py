@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -13,6 +12,7 @@ from crashkit.decode.fields import has_member, naming
 from crashkit.disasm import Instruction, MemoryOperand, RegisterOperand
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ _WORD = 8
 _AROUND = 64
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Canary:
     """A damaged frame. A None field has its reason in ``absent``."""
 

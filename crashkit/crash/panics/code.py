@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.errors import Unavailable
 from crashkit.symbols import SymbolAt, symbol_at
 from crashkit.symbols.code_check import CodeDifference, check_code
 from crashkit.symbols.file_text import slide_of_file
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOST_FUNCTIONS = 32
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CodeFacts:
     """Functions of the core kernel on the stack, compared with the file."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object, TypeKind
@@ -11,6 +10,7 @@ from drgn import Object, TypeKind
 from crashkit.decode.fields import resolve
 from crashkit.errors import Unavailable
 from crashkit.layout import COMPOUND, members_at, size_of
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FRAMES = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Containing:
     """An argument whose object contains an address."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -22,6 +22,7 @@ from crashkit.decode.fields import naming
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
 from crashkit.unwind import Frame, Segment
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -33,7 +34,7 @@ CALLERS = 4
 _IF = 1 << 9  # EFLAGS.IF
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class CpuLine:
     """One CPU; None with a reason in ``absent``."""
 
@@ -63,7 +64,7 @@ class CpuLine:
     absent: Mapping[str, Unavailable]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Cpus:
     """Every CPU."""
 

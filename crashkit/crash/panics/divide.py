@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.printed import registers_of, report_ip
 from crashkit.disasm import Instruction, MemoryOperand, RegisterOperand, decode_one
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -20,7 +20,7 @@ _WHAT = "the division"
 _HIGH, _LOW = "rdx", "rax"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Divide:
     """A division that faulted."""
 

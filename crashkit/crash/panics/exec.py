@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Program
@@ -16,6 +15,7 @@ from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import is_kernel_address, read_u64
 from crashkit.symbols import in_kernel_text, module_at, symbol_at
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -27,7 +27,7 @@ _MODULES = (0xFFFF_FFFF_A000_0000, 0xFFFF_FFFF_FF00_0000)
 _WORDS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Exec:
     """A jump to where no code is. A None field has its reason in ``absent``."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.printed import find_printed
@@ -12,12 +11,13 @@ from crashkit.crash.panics.process import Process, read_process
 from crashkit.crash.tasks import task_of_pid
 from crashkit.decode.fields import naming
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class InitEnded:
     """The first process ended. A None field has its reason in ``absent``."""
 

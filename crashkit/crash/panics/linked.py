@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.call_sites import argument, has_frame
@@ -12,6 +11,7 @@ from crashkit.crash.panics.printed import printed_lines
 from crashkit.decode.identity import identify
 from crashkit.decode.list_links import Link, ListNode, read_node
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -44,7 +44,7 @@ _CHECKS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ListCorruption:
     """A list whose links did not fit. A None field has its reason in ``absent``."""
 
@@ -102,7 +102,7 @@ def read(crash: Crash) -> ListCorruption | None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Printed:
     operation: str | None
     wrong: str | None

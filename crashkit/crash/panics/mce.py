@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object, Program
@@ -16,6 +15,7 @@ from crashkit.decode.fields import Fields, has_member, naming
 from crashkit.decode.mce_status import McStatus, decode_status
 from crashkit.decode.memory_counts import possible_cpus
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ _BEFORE = 120
 _VALID = 1 << 63
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Record:
     """One machine check of one bank. A None field has its reason in ``absent``."""
 
@@ -51,7 +51,7 @@ class Record:
     absent: Mapping[str, Reason]
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class MachineCheck:
     """What the machine reported."""
 

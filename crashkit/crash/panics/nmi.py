@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn.helpers.linux.percpu import per_cpu
@@ -12,6 +11,7 @@ from crashkit.crash.panics.call_sites import name_at
 from crashkit.crash.panics.printed import find_printed
 from crashkit.decode.fields import Fields
 from crashkit.errors import Reason
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -29,7 +29,7 @@ _SERR, _IOCHK = 0x80, 0x40
 _SETTINGS = ("unknown_nmi_panic", "panic_on_unrecovered_nmi", "panic_on_io_nmi")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Nmi:
     """An NMI that ended the kernel. A None field has its reason in ``absent``."""
 

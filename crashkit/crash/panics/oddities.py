@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object, Program, Type, TypeKind
@@ -11,7 +11,8 @@ from drgn import Object, Program, Type, TypeKind
 from crashkit.errors import Unavailable
 from crashkit.layout import pointee, strip
 from crashkit.memory import is_kernel_address
-from crashkit.value import Certainty, Value
+from crashkit.symbols.btf_structures import module_structures
+from crashkit.value import Certainty, Value, facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_FRAMES = 32
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Oddity:
     """Something that should not be so, or need not be and is worth a look."""
 
@@ -32,7 +33,7 @@ class Oddity:
     """Of what is said, not of what it means."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Met:
     """A pointer to a structure that the crashed code had in hand."""
 
@@ -46,6 +47,10 @@ class Met:
     identity: str | None
     in_chain: bool
     """It is on the way to the faulting operand."""
+    module: str | None = None
+    """Of the function that had it; None: the core kernel."""
+    member: str | None = None
+    """A member that the structure has, as the fault's expression says."""
 
 
 def met_objects(crash: Crash) -> tuple[Met, ...]:
@@ -63,26 +68,51 @@ def structure(prog: Program, met: Met) -> Object:
     """Make the object that was met.
 
     :returns: ``struct T *``
-    :raises LookupError: its type is not known
+    :raises LookupError: its type is not known, or another structure has its name
     """
-    return Object(prog, prog.pointer_type(prog.type(f"struct {met.tag}")), met.address)
+    type_ = _structure_type(prog, met)
+    if met.member is not None and not type_.has_member(met.member):
+        raise LookupError(f"another struct {met.tag}")
+    return Object(prog, prog.pointer_type(type_), met.address)
+
+
+def _structure_type(prog: Program, met: Met) -> Type:
+    # A module may have a structure of its own with the name of the kernel's, or of another's.
+    if met.module is not None:
+        own = [t for t in module_structures(prog, met.module) if t.tag == met.tag]
+        if len(own) == 1:
+            return own[0]
+    return prog.type(f"struct {met.tag}")
 
 
 def _in_chain(crash: Crash) -> Iterator[Met]:
     fault = crash.fault
-    for link in fault.chain if fault is not None else ():
+    if fault is None or not fault.chain:
+        return
+    later = [*(link.expression for link in fault.chain[1:]), fault.expression or ""]
+    for link, following in zip(fault.chain, later, strict=True):
         tag = _tag_named(crash.prog, link.ctype or "")
         if tag is None or link.value is None or not is_kernel_address(link.value):
             continue
         yield Met(
             name=link.expression,
-            function=fault.symbol if fault is not None else None,
+            function=fault.symbol,
+            module=fault.module,
+            member=_member_of(link.expression, following),
             address=link.value,
             tag=tag,
             certainty=link.certainty,
             identity=link.identity,
             in_chain=True,
         )
+
+
+def _member_of(pointer: str, expression: str) -> str | None:
+    # "port" and "port->ops->send": ops.
+    if not expression.startswith(f"{pointer}->"):
+        return None
+    found = re.match(r"\w+", expression[len(pointer) + 2 :])
+    return found[0] if found else None
 
 
 def _in_frames(crash: Crash) -> Iterator[Met]:
@@ -100,6 +130,7 @@ def _in_frames(crash: Crash) -> Iterator[Met]:
             yield Met(
                 name=f"{argument.name} of {frame.function}()",
                 function=frame.function,
+                module=frame.module,
                 address=argument.value,
                 tag=tag,
                 certainty=argument.certainty,

@@ -55,7 +55,7 @@ def _second(hand: Met, holder: Met, path: str, value: int) -> Oddity:
         certainty = Certainty.INFERRED
     return Oddity(
         kind="second-object",
-        statement=f"two {hand.tag} on one path: {hand.name} is {hand.address:016x}, but "
+        statement=f"two struct {hand.tag} on one path: {hand.name} is {hand.address:016x}, but "
         f"{name}->{path} ({where}, {holder.address:016x}) is {value:016x}",
         values=(
             _pointer(hand.name, hand.address, hand.tag, hand.certainty),

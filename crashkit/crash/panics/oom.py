@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from drgn import Object
@@ -19,6 +18,7 @@ from crashkit.decode.memory_tasks import ProcessUse, process_use
 from crashkit.decode.memory_vmalloc import VmallocCaller, vmalloc_callers
 from crashkit.decode.oom import OomRequest, decode_oom_control
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ _WORTH_WALKING = 100
 # A list of areas or files is walked where they hold more than one page in so many.
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Printed:
     """A number that the kernel printed and the one read from memory."""
 
@@ -43,7 +43,7 @@ class Printed:
     read: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class OutOfMemory:
     """Memory that ran out. A None field has its reason in ``absent``."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from drgn import Object
-from drgn.helpers.linux.list import hlist_for_each_entry
 
 from crashkit.crash.others import out_of_tree_modules
 from crashkit.crash.panics.evidence import find_section
@@ -16,6 +15,8 @@ from crashkit.decode.hooks import hook_functions
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded, read_bytes
 from crashkit.symbols import SymbolAt, module_at, symbol_at
+from crashkit.symbols.breakpoints import registered_probes
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,7 @@ _HANGS = ("hung-task", "soft-lockup", "hard-lockup", "rcu-stall", "spinlock-dead
 _HOOK_CALLERS = ("nf_hook_slow", "nf_hook_slow_list", "nf_iterate", "nf_reinject")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Outsider:
     """One module that is marked out-of-tree; None carries its reason in ``absent``."""
 
@@ -57,7 +58,7 @@ class Outsider:
         return bool(self.frames or self.probes or self.hooks or self.involved)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Outsiders:
     """The out-of-tree modules that are loaded."""
 
@@ -77,11 +78,11 @@ def read(crash: Crash) -> Outsiders | None:
     if not crash.outer_frames:
         raise Unavailable("out-of-tree code", Reason.NOT_IN_DUMP, "no stack could be walked")
     absent: dict[str, Reason] = {}
-    sources = {
+    sources: dict[str, Callable[[Crash], Iterator[tuple[str, str]]]] = {
         "left_over": _left_over,
         "probes": _probes,
         "tracers": _tracers,
-        "hooks": _hooks,
+        "hooks": lambda crash: _hooks(crash, names),
         "involved": _involved,
     }
     found: dict[str, list[tuple[str, str]] | None] = {}
@@ -158,8 +159,7 @@ def _probes(crash: Crash) -> Iterator[tuple[str, str]]:
     on_path = {frame.function for frame in crash.outer_frames if not frame.inlined}
     what = "kprobes"
     with naming(what):
-        table = crash.prog["kprobe_table"]
-        for probe in bounded(_all_probes(table), _MOST_PROBES, what):
+        for probe in bounded(registered_probes(crash.prog), _MOST_PROBES, what):
             symbol = symbol_at(crash.prog, int(probe.addr))
             if symbol is None or symbol.name not in on_path:
                 continue
@@ -167,11 +167,6 @@ def _probes(crash: Crash) -> Iterator[tuple[str, str]]:
                 owner = _owner(crash, handler) if handler else None
                 if owner is not None:
                     yield owner, symbol.name
-
-
-def _all_probes(table: Object) -> Iterator[Object]:
-    for head in table:
-        yield from hlist_for_each_entry("struct kprobe", head.address_of_(), "hlist")
 
 
 def _tracers(crash: Crash) -> Iterator[tuple[str, str]]:
@@ -190,11 +185,10 @@ def _tracers(crash: Crash) -> Iterator[tuple[str, str]]:
     raise Unavailable(what, Reason.BUDGET, f"more than {_MOST_TRACERS}")
 
 
-def _hooks(crash: Crash) -> Iterator[tuple[str, str]]:
+def _hooks(crash: Crash, names: Collection[str]) -> Iterator[tuple[str, str]]:
     on_stack = {frame.module for frame in crash.outer_frames}
-    if not any(crash.has_frame(caller) for caller in _HOOK_CALLERS) or on_stack.issuperset(
-        out_of_tree_modules(crash.prog)
-    ):
+    runs_hooks = any(crash.has_frame(caller) for caller in _HOOK_CALLERS)
+    if not runs_hooks or on_stack.issuperset(names):
         return
     with naming("netfilter hooks"):
         net = crash.prog["init_net"].address_of_()

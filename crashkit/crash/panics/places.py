@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from crashkit.crash.stack import Stack
 from crashkit.oops import plain_name
 from crashkit.unwind import Frame, Segment
+from crashkit.value import facts
 
 # How a panic goes on, and how it stops the other CPUs: kernel/panic.c, kernel/crash_core.c,
 # arch/x86/kernel/{crash,machine_kexec_64,smp,nmi,dumpstack,process}.c.
@@ -35,7 +35,7 @@ _DETECTORS = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Place:
     """One frame, as a person names it."""
 
@@ -64,7 +64,8 @@ def before_the_panic(frames: Sequence[Frame], fault: Frame | None = None) -> int
     :param frames: innermost first, none inlined
     :returns: its index; None where all of them are the panic's
     """
-    if fault is not None and fault in frames:
+    # Where the rest of the stack is not in the dump, panic()'s own loop is all there is.
+    if fault is not None and fault in frames and not _is_panic(fault):
         return frames.index(fault)
     first = next((n for n, frame in enumerate(frames) if not _is_panic(frame)), None)
     if first is None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from drgn import FaultError, Object
 from drgn.helpers.linux.mm import cmdline
 
 from crashkit.decode.fields import naming, printable
 from crashkit.errors import Unavailable
+from crashkit.value import facts
 
 _MAX_PARENTS = 8
 _MAX_TEXT = 512
@@ -16,7 +15,7 @@ _MOST_BYTES = 1 << 21
 # More than a process is given (ARG_MAX, include/uapi/linux/limits.h, and 16 times that).
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Parent:
     """One ancestor."""
 
@@ -24,7 +23,7 @@ class Parent:
     comm: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Process:
     """A process."""
 

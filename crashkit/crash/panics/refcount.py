@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -14,6 +13,7 @@ from crashkit.crash.panics.printed import find_printed
 from crashkit.decode.fields import counter, naming
 from crashkit.decode.identity import identify
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -23,7 +23,7 @@ _SATURATED = -(1 << 30)  # REFCOUNT_SATURATED, include/linux/refcount.h
 _BAND = 1 << 29
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Refcount:
     """A reference counter. A None field has its reason in ``absent``."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.printed import printed_lines
 from crashkit.decode.fields import naming, printable
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -30,7 +30,7 @@ _ERRORS = {
 _WORDS = ("root", "rootfstype", "rootflags", "rootwait", "init", "rdinit", "ro", "rw")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class RootFs:
     """No root file system, or no first program. A None field has its reason in ``absent``."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.call_sites import argument, has_frame
@@ -13,6 +12,7 @@ from crashkit.decode.bug_table import find_bug
 from crashkit.decode.slab import slab_identity
 from crashkit.decode.slab_report import SlabReport, read_slab_report
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -47,7 +47,7 @@ _BEFORE = 120
 _BUG = "a check of mm/slub.c while an object was freed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SlabDamage:
     """A slab object found damaged. A None field has its reason in ``absent``."""
 
@@ -107,7 +107,7 @@ def _differs_at(report: SlabReport, address: int) -> bool:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class _Printed:
     what: str | None = None
     object: int | None = None

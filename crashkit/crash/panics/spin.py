@@ -18,7 +18,7 @@ from crashkit.decode.fields import naming
 from crashkit.decode.locks_spin import SpinLock, decode_rwlock, decode_spinlock
 from crashkit.errors import Reason, Unavailable
 from crashkit.unwind import Frame
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -28,7 +28,7 @@ MAX_CPUS = 128
 CALLERS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Spinner:
     """A CPU that spins for a lock."""
 
@@ -44,7 +44,7 @@ class Spinner:
     """What tells which lock it is."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Holder:
     """A CPU that seems to have a lock."""
 
@@ -61,7 +61,7 @@ class Holder:
     """It spins for this lock, too: it deadlocked with itself."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class ContendedLock:
     """A lock that at least one CPU spins for; None with a reason in ``absent``."""
 
@@ -73,7 +73,7 @@ class ContendedLock:
     absent: Mapping[str, Unavailable] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Spins:
     """All of them."""
 

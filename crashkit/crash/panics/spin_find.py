@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.errors import Unavailable
 from crashkit.memory import is_kernel_address
 from crashkit.oops import plain_name
 from crashkit.unwind import Frame
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -29,7 +28,7 @@ _RWLOCK = re.compile(
 _SLOW = re.compile(r"(?:native_|__pv_)?queued_\w+_slowpath|kvm_wait|pv_wait_\w+")
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Spinning:
     """A CPU that spins."""
 

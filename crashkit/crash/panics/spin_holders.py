@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.arguments.activation import stopped_at
@@ -19,6 +18,7 @@ from crashkit.disasm import ImmediateOperand, Instruction
 from crashkit.errors import Unavailable
 from crashkit.symbols import symbol_at
 from crashkit.unwind import Frame
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from drgn import Program
@@ -31,7 +31,7 @@ MAX_CALLS = 64
 """Lock and unlock calls of one function that are looked at."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Taken:
     """A call that took a lock, in a frame that is still there."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_pieces, read_u64
 from crashkit.symbols import in_kernel_text, symbol_at
 from crashkit.unwind import Frame, Segment
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ _MANY = 10
 # Distances of one size that are no chance.
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Cycle:
     """Functions that called each other again and again."""
 
@@ -48,7 +48,7 @@ class Cycle:
     the same distance, where its frames could not be walked (inferred)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class FrameSize:
     """The largest frame of one function."""
 
@@ -61,7 +61,7 @@ class FrameSize:
     """Bytes of all these frames together."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class TaskStack:
     """The stack of the crashed task. A None field has its reason in ``absent``."""
 

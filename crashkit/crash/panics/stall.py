@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -31,6 +31,7 @@ from crashkit.decode.stalls_text import (
 from crashkit.decode.waits import asleep, scheduler_now, task_state
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -40,7 +41,7 @@ MAX_STALLED = 32
 """Stalled CPUs and tasks that are looked at."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class StalledTask:
     """A task that a stall is about; None with a reason in ``absent``."""
 
@@ -57,7 +58,7 @@ class StalledTask:
     absent: Mapping[str, Unavailable] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class StalledCpu:
     """A CPU that a stall is about."""
 
@@ -69,7 +70,7 @@ class StalledCpu:
     absent: Mapping[str, Unavailable] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Stall:
     """The stall; None with a reason in ``absent``."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.crash.panics.oddities import Oddity
@@ -11,6 +10,7 @@ from crashkit.crash.panics.oddities_calls import odd_returns
 from crashkit.crash.panics.oddities_lists import odd_lists
 from crashkit.crash.panics.oddities_objects import free_objects, second_objects
 from crashkit.errors import Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -24,7 +24,7 @@ _SOURCES: tuple[Callable[[Crash], Iterable[Oddity]], ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class StandsOut:
     """The oddities, the telling ones first."""
 

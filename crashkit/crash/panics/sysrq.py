@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object
 
 from crashkit.crash.panics.process import Process, read_process
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -27,7 +27,7 @@ _WAYS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class SysRq:
     """A crash that was asked for. A None field has its reason in ``absent``."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -14,6 +13,7 @@ from crashkit.crash.panics.printed import find_printed
 from crashkit.decode.fields import Fields, has_member
 from crashkit.decode.slab import SlabIdentity, slab_identity
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -26,7 +26,7 @@ _TEXT = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class UserCopy:
     """A copy that was refused. A None field has its reason in ``absent``."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -17,6 +17,7 @@ from crashkit.decode.fields import naming
 from crashkit.decode.stalls import HungTaskSettings, hung_task_settings
 from crashkit.decode.waits import Asleep, TaskState, asleep, scheduler_now, task_state
 from crashkit.errors import Reason, Unavailable
+from crashkit.value import facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -28,7 +29,7 @@ LONG_S = 10.0
 _HANGS = frozenset({"hung-task", "soft-lockup", "hard-lockup", "rcu-stall", "spinlock-deadlock"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class WaitingTask:
     """A task of the wait-for graph; None with a reason in ``absent``."""
 
@@ -51,7 +52,7 @@ class WaitingTask:
     absent: Mapping[str, Unavailable] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Waits:
     """The wait-for graph."""
 

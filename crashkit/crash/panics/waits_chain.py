@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crashkit.errors import Reason, Unavailable
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 if TYPE_CHECKING:
     from crashkit.crash.core import Crash
@@ -19,7 +18,7 @@ _OWNED = ("mutex", "rwsem", "rt_mutex", "semaphore", "percpu_rwsem")
 """What somebody has; whoever completes a completion owns nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Chain:
     """Tasks of which each waits for a lock that the next one has."""
 

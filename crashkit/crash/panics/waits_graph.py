@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Edge:
     """One task waits for another."""
 
@@ -22,7 +21,7 @@ class Edge:
     certainty: Certainty
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Cause:
     """A task that others wait for and that itself waits for none of them."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from crashkit.crash.panics.places import Place
 from crashkit.decode.locks import Lock
 from crashkit.errors import Unavailable
-from crashkit.value import Certainty
+from crashkit.value import Certainty, facts
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Wait:
     """What a task sleeps on; None with a reason in ``absent``."""
 
@@ -34,7 +34,7 @@ class Wait:
     absent: Mapping[str, Unavailable] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@facts
 class Sleeping:
     """Where a task sleeps, and on what."""
 
