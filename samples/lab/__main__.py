@@ -1,7 +1,12 @@
-"""Crash a kernel in QEMU and keep its vmcore: ``python3 samples/lab SCENARIO -o FOLDER``."""
+"""Crash a kernel in QEMU and keep its vmcore: ``python3 samples/lab SCENARIO -o FOLDER``.
+
+Of several scenarios, with commas, those that boot alike share a boot; each has its own dump, in
+FOLDER/SCENARIO-KERNEL.
+"""
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from driver.dumps import METHODS, Method
@@ -12,6 +17,7 @@ from driver.make import Request, make
 from driver.recipes_net import RECIPES_NET
 from driver.recipes_nf import RECIPES_NF
 from driver.scenarios import SCENARIOS
+from driver.together import make_together
 from growth.scenario import CONNCOUNTS
 from kernel.build import SMALL, small_kernel
 from race.scenario import CLASH
@@ -29,6 +35,7 @@ ROWS = (
     *KIND_SCENARIOS,
 )
 ALL = {scenario.name: scenario for scenario in ROWS}
+DEBUGINFO = "debuginfo"
 DUMPS = {method.name: method for method in METHODS}
 
 
@@ -38,10 +45,10 @@ def main() -> int:
     try:
         if arguments.list:
             _print_lists()
-        elif arguments.scenario == "debuginfo":
+        elif arguments.scenario == [DEBUGINFO]:
             print(debuginfo(arguments.kernel))
         else:
-            for folder in make(_request(arguments)):
+            for folder in _make(arguments):
                 print(folder)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
@@ -51,7 +58,9 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="samples/lab", description=__doc__)
-    parser.add_argument("scenario", nargs="?", choices=[*ALL, "debuginfo"])
+    parser.add_argument(
+        "scenario", nargs="?", type=_scenarios, metavar="SCENARIO[,SCENARIO…]", help="see --list"
+    )
     parser.add_argument("--list", action="store_true", help="list scenarios and dump methods")
     parser.add_argument(
         "-o", "--output", type=Path, help="folder for vmcore, console.txt, made.json"
@@ -73,6 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _scenarios(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in ALL and names != [DEBUGINFO]]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is no scenario: see --list")
+    return names
+
+
 def _methods(text: str) -> tuple[Method, ...]:
     unknown = [name for name in text.split(",") if name not in DUMPS]
     if unknown:
@@ -80,15 +97,28 @@ def _methods(text: str) -> tuple[Method, ...]:
     return tuple(DUMPS[name] for name in text.split(","))
 
 
-def _request(arguments: argparse.Namespace) -> Request:
+def _make(arguments: argparse.Namespace) -> Iterable[Path]:
     if arguments.scenario is None:
         raise LabError("name a scenario; --list shows them")
+    kernel = _kernel(arguments.kernel)
+    folders = [Path(f"{name}-{arguments.kernel.replace('/', '-')}") for name in arguments.scenario]
+    if len(folders) == 1:
+        output = arguments.output or folders[0]
+        return make(_request(arguments, arguments.scenario[0], kernel, output))
+    return make_together(
+        [
+            _request(arguments, name, kernel, (arguments.output or Path()) / folder)
+            for name, folder in zip(arguments.scenario, folders, strict=True)
+        ]
+    )
+
+
+def _request(arguments: argparse.Namespace, name: str, kernel: Kernel, output: Path) -> Request:
     return Request(
-        scenario=ALL[arguments.scenario],
-        kernel=_kernel(arguments.kernel),
+        scenario=ALL[name],
+        kernel=kernel,
         methods=arguments.dump,
-        output=arguments.output
-        or Path(f"{arguments.scenario}-{arguments.kernel.replace('/', '-')}"),
+        output=output,
         paging=arguments.paging,
         memory=arguments.memory,
         deadline=arguments.deadline,

@@ -32,11 +32,17 @@ def lab_vmcore(name: str) -> Path:
 
 
 def full_folder(name: str) -> Path:
-    """The folder of a dump that only .ci/full makes; skips, saying so, where .ci/run made none."""
+    """The folder of a dump that only .ci/full has to make; skips, saying so, where it is not."""
     folder = lab_folder() / name
     if not (folder / "vmcore").is_file():
         pytest.skip(f"{name} is made by .ci/full")
     return folder
+
+
+def made(opened: Callable[..., Crash], name: str) -> Crash:
+    """Open a dump that only .ci/full has to make; skips, saying so, where it is not."""
+    full_folder(name)
+    return opened(name)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,7 @@ from crashkit.decode.conncount_binary import collection
 from crashkit.finding import Finding, Verdict
 from crashkit.recipe import load_recipes, run_recipe
 from crashkit.report import build_conncount, conncount_schema, render_json
-from tests.lab.conftest import lab_folder
-from tests.lab.test_full import made
+from tests.lab.conftest import lab_folder, made
 
 pytestmark = pytest.mark.lab
 

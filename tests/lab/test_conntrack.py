@@ -20,8 +20,7 @@ from crashkit.decode.conntrack_hash import for_each_conntrack
 from crashkit.decode.conntrack_table import Table
 from crashkit.errors import UsageError
 from crashkit.report import Listing, build_explanation, conntrack_schema, render_explanation
-from tests.lab.conftest import lab_vmcore
-from tests.lab.test_full import made
+from tests.lab.conftest import lab_vmcore, made
 
 pytestmark = pytest.mark.lab
 

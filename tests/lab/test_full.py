@@ -8,19 +8,12 @@ import pytest
 
 from crashkit.crash import Crash
 from crashkit.finding import Verdict
-from tests.lab.conftest import lab_folder
+from tests.lab.conftest import made
 from tests.lab.test_clash import failed, finding
 
 pytestmark = pytest.mark.lab
 
 Open = Callable[..., Crash]
-
-
-def made(opened: Open, name: str) -> Crash:
-    """Open a dump of .ci/full; skips, saying so, where only .ci/run has run."""
-    if not (lab_folder() / name).is_dir():
-        pytest.skip(f"{name} is made by .ci/full")
-    return opened(name)
 
 
 def test_raced_clash_on_the_stock_kernel(opened: Open) -> None:

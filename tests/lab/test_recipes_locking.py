@@ -1,4 +1,4 @@
-"""Hangs, stalls and wild calls of the lab, and what looks like them; only .ci/full makes them."""
+"""Hangs, stalls and wild calls of the lab, and what looks like them; .ci/full makes them all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from crashkit.crash import Crash, open_crash
 from crashkit.finding import Check, Finding, Role, Verdict
 from crashkit.recipe import load_recipes, run_recipe
-from tests.lab.conftest import lab_folder, lab_vmcore
+from tests.lab.conftest import full_folder, made
 from tests.samples.conftest import PAGE, mask
 
 pytestmark = pytest.mark.lab
@@ -31,7 +31,10 @@ CASES: dict[str, tuple[dict[str, tuple[str, ...]], dict[str, str]]] = {
         {"spinself": ("one lock taken twice",), "spinabba": ("CPUs in a circle",)},
         {"spinlock": "circle", "softlockup": "spins"},
     ),
-    "interrupts-off-stall": ({"rcuirqs": ()}, {"rcustall": "off", "softlockup": "off"}),
+    "interrupts-off-stall": (
+        {"rcuirqs": (), "hardlockup": ()},
+        {"rcustall": "off", "softlockup": "off"},
+    ),
     "sleep-in-atomic": ({"schedatomic": ("preemption disabled",)}, {}),
     "null-ops-call": ({"nullcall": ()}, {"wildcall": "null", "nxjump": "null", "unloaded": "null"}),
     "stale-module-pointer": (
@@ -53,13 +56,6 @@ ELSEWHERE = [("sleep-in-atomic", "softlockup"), ("abba-deadlock", "null"),
              ("spinlock-deadlock", "nmi"), ("null-ops-call", "null")]  # fmt: skip
 
 every = pytest.mark.parametrize("kernel", KERNELS)
-
-
-def made(opened: Open, name: str, kernel: str) -> Crash:
-    """Open a dump of .ci/full; skips, saying so, where only .ci/run has run."""
-    if not (lab_folder() / f"kind-{name}-{kernel}").is_dir():
-        pytest.skip(f"kind-{name}-{kernel} is made by .ci/full")
-    return opened(f"kind-{name}-{kernel}")
 
 
 def run(crash: Crash, recipe_id: str) -> Finding | None:
@@ -87,7 +83,7 @@ def of(found: Finding, check_id: str) -> Check:
 @every
 @pytest.mark.parametrize(("recipe", "name"), REAL)
 def test_the_crash_is_confirmed(opened: Open, recipe: str, name: str, kernel: str) -> None:
-    found = finding(made(opened, name, kernel), recipe)
+    found = finding(made(opened, f"kind-{name}-{kernel}"), recipe)
     assert found.verdict is Verdict.CONFIRMED, shown(found)
     assert found.classes == CASES[recipe][0][name]
     assert found.advice
@@ -96,7 +92,7 @@ def test_the_crash_is_confirmed(opened: Open, recipe: str, name: str, kernel: st
 @every
 @pytest.mark.parametrize(("recipe", "name"), ALIKE)
 def test_the_look_alike_is_refuted(opened: Open, recipe: str, name: str, kernel: str) -> None:
-    found = finding(made(opened, name, kernel), recipe)
+    found = finding(made(opened, f"kind-{name}-{kernel}"), recipe)
     assert found.verdict is Verdict.REFUTED, shown(found)
     assert of(found, CASES[recipe][1][name]).holds is False
 
@@ -104,20 +100,20 @@ def test_the_look_alike_is_refuted(opened: Open, recipe: str, name: str, kernel:
 @every
 @pytest.mark.parametrize(("recipe", "name"), OPEN)
 def test_what_nobody_knows_stays_open(opened: Open, recipe: str, name: str, kernel: str) -> None:
-    found = finding(made(opened, name, kernel), recipe)
+    found = finding(made(opened, f"kind-{name}-{kernel}"), recipe)
     assert found.verdict is Verdict.INCONCLUSIVE, shown(found)
 
 
 @every
 @pytest.mark.parametrize(("recipe", "name"), ELSEWHERE)
 def test_another_crash_is_not_looked_at(opened: Open, recipe: str, name: str, kernel: str) -> None:
-    assert run(made(opened, name, kernel), recipe) is None
+    assert run(made(opened, f"kind-{name}-{kernel}"), recipe) is None
 
 
 @every
 @pytest.mark.parametrize(("recipe", "name"), REAL)
 def test_each_value_can_be_read_again(opened: Open, recipe: str, name: str, kernel: str) -> None:
-    found = finding(made(opened, name, kernel), recipe)
+    found = finding(made(opened, f"kind-{name}-{kernel}"), recipe)
     for check in found.checks:
         assert all(value.reread is not None for value in check.values), check.id
 
@@ -125,12 +121,12 @@ def test_each_value_can_be_read_again(opened: Open, recipe: str, name: str, kern
 # what the guest printed, and where a finding says it
 @every
 def test_the_circle_is_the_one_that_was_made(opened: Open, kernel: str) -> None:
-    found = finding(made(opened, "abba", kernel), "abba-deadlock")
+    found = finding(made(opened, f"kind-abba-{kernel}"), "abba-deadlock")
     note = of(found, "circle").note
     assert "in config_then_stats+" in note
     assert "in stats_then_config+" in note
     assert "orders" not in note
-    assert of(found, "reported").note == "1 more wait behind the circle"
+    assert of(found, "reported").note == "1 more waits behind the circle"
 
 
 @every
@@ -139,7 +135,7 @@ def test_the_circle_is_the_one_that_was_made(opened: Open, kernel: str) -> None:
     [("hungmutex", "kinds-owner"), ("hungreader", "kinds-writer"), ("hungwriter", "kinds-reader")],
 )
 def test_the_owner_and_where_it_is(opened: Open, name: str, owner: str, kernel: str) -> None:
-    found = finding(made(opened, name, kernel), "lock-owner-sleeps")
+    found = finding(made(opened, f"kind-{name}-{kernel}"), "lock-owner-sleeps")
     note = of(found, "elsewhere").note
     assert note.startswith(owner)
     assert "sleeps in sleep_forever+" in note
@@ -149,9 +145,9 @@ def test_the_owner_and_where_it_is(opened: Open, name: str, owner: str, kernel: 
 
 @every
 def test_the_call_that_took_the_lock_first(opened: Open, kernel: str) -> None:
-    found = finding(made(opened, "spinself", kernel), "spinlock-deadlock")
+    found = finding(made(opened, f"kind-spinself-{kernel}"), "spinlock-deadlock")
     assert "lock_twice+" in of(found, "circle").note
-    found = finding(made(opened, "schedatomic", kernel), "sleep-in-atomic")
+    found = finding(made(opened, f"kind-schedatomic-{kernel}"), "sleep-in-atomic")
     assert found.advice is not None
     assert "wait_for_hardware" in found.advice
     assert "sleep_locked+" in found.advice
@@ -159,14 +155,14 @@ def test_the_call_that_took_the_lock_first(opened: Open, kernel: str) -> None:
 
 @every
 def test_what_was_called_and_what_is_gone(opened: Open, kernel: str) -> None:
-    found = finding(made(opened, "nullcall", kernel), "null-ops-call")
+    found = finding(made(opened, f"kind-nullcall-{kernel}"), "null-ops-call")
     assert found.advice is not None
     assert "calls port->ops->close" in found.advice
     assert "half_ops" in found.advice
-    found = finding(made(opened, "unloaded", kernel), "stale-module-pointer")
+    found = finding(made(opened, f"kind-unloaded-{kernel}"), "stale-module-pointer")
     assert found.advice is not None
     assert "kinds_plugin" in found.advice
-    found = finding(made(opened, "stackoverflow", kernel), "stack-recursion")
+    found = finding(made(opened, f"kind-stackoverflow-{kernel}"), "stack-recursion")
     assert found.advice == "find what should end the recursion of descend, entered from recurse"
 
 
@@ -185,8 +181,7 @@ def required_pages(found: Finding) -> set[int]:
 def test_no_verdict_survives_the_loss_of_a_page_it_rests_on(
     opened: Open, recipe: str, name: str, kernel: str
 ) -> None:
-    made(opened, name, kernel)
-    vmcore = lab_vmcore(f"kind-{name}-{kernel}")
+    vmcore = full_folder(f"kind-{name}-{kernel}") / "vmcore"
     with open_crash(vmcore, types="btf") as crash:
         pages = required_pages(finding(crash, recipe))
     assert pages

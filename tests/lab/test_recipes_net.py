@@ -9,7 +9,7 @@ import pytest
 from crashkit.crash import Crash, open_crash
 from crashkit.finding import Check, Finding, Role, Verdict
 from crashkit.recipe import load_recipes, run_recipe
-from tests.lab.conftest import lab_folder, lab_vmcore
+from tests.lab.conftest import lab_vmcore, made
 from tests.samples.conftest import PAGE, mask
 
 pytestmark = pytest.mark.lab
@@ -29,13 +29,6 @@ KERNELS = ("6.1", "6.12")
 
 every = pytest.mark.parametrize("kernel", KERNELS)
 each = pytest.mark.parametrize("case", CASES)
-
-
-def made(opened: Open, name: str) -> Crash:
-    """Open a dump of .ci/full; skips, saying so, where only .ci/run has run."""
-    if not (lab_folder() / name).is_dir():
-        pytest.skip(f"{name} is made by .ci/full")
-    return opened(name)
 
 
 def finding(crash: Crash, recipe_id: str) -> Finding:

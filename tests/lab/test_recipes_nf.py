@@ -13,7 +13,7 @@ from crashkit.crash import Crash, open_crash
 from crashkit.finding import Finding, Role, Verdict
 from crashkit.layout import offset_of
 from crashkit.recipe import load_recipes, run_recipe
-from tests.lab.conftest import lab_folder, lab_vmcore
+from tests.lab.conftest import full_folder, lab_folder, lab_vmcore
 from tests.samples.conftest import PAGE, mask
 from tests.samples.test_reread import plain
 
@@ -48,10 +48,7 @@ every_confirmed = pytest.mark.parametrize("name", CONFIRMED)
 
 def folder_of(scenario: str, kernel: str) -> str:
     """A dump of .ci/full; skips, saying so, where only .ci/run has run."""
-    name = f"recipe-{scenario}-{kernel}"
-    if not (lab_folder() / name).is_dir():
-        pytest.skip(f"{name} is made by .ci/full")
-    return name
+    return full_folder(f"recipe-{scenario}-{kernel}").name
 
 
 def finding(crash: Crash, name: str) -> Finding | None:

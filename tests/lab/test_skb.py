@@ -24,7 +24,7 @@ from crashkit.report.skb import build_skb, skb_schema
 from crashkit.report.skb_capture import skb_capture
 from crashkit.report.text_netfilter import build_netfilter, render_netfilter
 from crashkit.report.text_skb import render_skbs
-from tests.lab.conftest import lab_folder
+from tests.lab.conftest import full_folder
 from tests.unit.test_report_skb import read_back
 
 pytestmark = pytest.mark.lab
@@ -74,9 +74,7 @@ class Guest:
 
 @pytest.fixture(params=KERNELS)
 def guest(request: pytest.FixtureRequest, opened: Open) -> Guest:
-    folder = lab_folder() / request.param
-    if not folder.is_dir():
-        pytest.skip(f"{request.param} is made by .ci/full")
+    folder = full_folder(request.param)
     return Guest(opened(request.param), (folder / "console.txt").read_text(errors="replace"))
 
 

@@ -13,7 +13,7 @@ from crashkit.decode import NamespaceAccount, account
 from crashkit.decode.conntrack_unhashed import unhashed_by_keeper
 from crashkit.finding import Finding, Verdict
 from crashkit.recipe import load_recipes, run_recipe
-from tests.lab.conftest import lab_folder
+from tests.lab.conftest import lab_folder, made
 
 pytestmark = pytest.mark.lab
 
@@ -36,13 +36,6 @@ every = pytest.mark.parametrize(
     "name", [f"{scenario}-{kernel}" for scenario in CLASSES for kernel in KERNELS]
 )
 on_both = pytest.mark.parametrize("kernel", KERNELS)
-
-
-def made(opened: Open, name: str) -> Crash:
-    """Open a dump of .ci/full; skips, saying so, where only .ci/run has run."""
-    if not (lab_folder() / name).is_dir():
-        pytest.skip(f"{name} is made by .ci/full")
-    return opened(name)
 
 
 def printed(name: str) -> dict[str, int]:

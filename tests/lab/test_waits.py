@@ -14,7 +14,7 @@ from crashkit.crash.panics.spin import Spins
 from crashkit.crash.panics.stall import Stall
 from crashkit.crash.panics.waits import WaitingTask, Waits
 from crashkit.value import Certainty
-from tests.lab.conftest import lab_folder
+from tests.lab.conftest import full_folder
 
 pytestmark = pytest.mark.lab
 
@@ -67,10 +67,8 @@ def kernel(request: pytest.FixtureRequest) -> str:
 
 @cache
 def _opened(name: str, kernel: str) -> Hang:
-    folder = lab_folder() / f"kind-{name}-{kernel}"
-    if not folder.is_dir():
-        pytest.skip(f"kind-{name}-{kernel} is made by .ci/full")
-    return Hang(open_crash(folder / "vmcore", types="btf"))
+    vmcore = full_folder(f"kind-{name}-{kernel}") / "vmcore"
+    return Hang(open_crash(vmcore, types="btf"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -188,6 +186,20 @@ def test_a_soft_lockup(kernel: str) -> None:
     assert cpu.since_s is not None
     assert found.lockup.seconds is not None
     assert abs(cpu.since_s - found.lockup.seconds) < 4
+
+
+def test_a_hard_lockup(kernel: str) -> None:
+    hang = _opened("hardlockup", kernel)
+    (cpu,) = hang.stall.cpus
+    assert hang.stall.lockup is not None
+    assert cpu.line.cpu == hang.stall.lockup.cpu == hang.number("deaf_cpu")
+    assert (cpu.line.interrupts, cpu.line.context) == (False, "process")
+    assert cpu.line.place is not None
+    assert cpu.line.place.function == "poll_hardware"
+    assert cpu.since_s is not None
+    assert cpu.since_s > 1
+    assert hang.stall.settings is not None
+    assert hang.stall.settings.watchdog_thresh_s == 1
 
 
 @pytest.mark.parametrize(("name", "enabled"), [("rcustall", True), ("rcuirqs", False)])

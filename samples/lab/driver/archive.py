@@ -25,6 +25,8 @@ KERNEL_SUITES = {
     "trixie-backports": ("trixie-backports", "trixie", "trixie-updates", "trixie-security"),
     "forky": ("forky",),
     "sid": ("sid",),
+    # Last: it has kernels of later suites, too.
+    "bullseye": ("bullseye", "bullseye-updates", "bullseye-security"),
 }
 INDEX_AGE_S = 12 * 3600
 

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from driver.errors import LabError
+from driver.errors import LabError, run
 from driver.makedumpfile import fetch_makedumpfile
 from driver.qemu_elf import reorder
 from driver.recompress import recompress_snappy
@@ -92,6 +92,7 @@ def save(method: Method, raw: Path, path: Path) -> None:
     if not method.is_kexec:
         shutil.move(raw, path)
         path.chmod(0o644)
+        run(["fallocate", "--dig-holes", path])
         return
     if method.options == COPY:
         _copy_start(raw, path, elf_end(raw))

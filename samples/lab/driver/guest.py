@@ -5,6 +5,7 @@ Guests run one at a time (see :data:`WAIT_S`), each with a deadline.
 
 import json
 import re
+import shlex
 import socket
 import subprocess
 import tempfile
@@ -57,6 +58,8 @@ class Machine:
     disks: tuple[Path, ...] = ()
     #: Seconds from power-on to the end.
     deadline: float = 180.0
+    #: Whether it has a second serial port, from which it reads what to do.
+    waits: bool = False
 
 
 class Guest:
@@ -66,6 +69,7 @@ class Guest:
         self._process = process
         self._monitor = folder / "qmp"
         self._console = folder / "console"
+        self._orders = folder / "orders"
         self._end = end
 
     def console(self) -> str:
@@ -113,6 +117,28 @@ class Guest:
             target = {"paging": False, "protocol": f"file:{path.resolve()}"}
             _command(stream, "dump-guest-memory", target)
 
+    def save_state(self, path: Path) -> None:
+        """Stop the guest for good and write its state to *path*, for :func:`restored`."""
+        with self._control() as stream:
+            _command(stream, "stop")
+            _command(stream, "migrate", {"uri": f"exec:cat >{shlex.quote(str(path))}"})
+            self._wait(lambda: _has_saved(stream), "saved state")
+
+    def resume(self) -> None:
+        """Let a restored guest go on."""
+        self._wait(self._monitor.exists, "monitor")
+        with self._control() as stream:
+            self._wait(lambda: _status(stream) == "paused", "restored state")
+            _command(stream, "cont")
+
+    @contextmanager
+    def told(self, line: str) -> Iterator[None]:
+        """Send *line* to the second serial port, which stays connected within the block."""
+        with socket.socket(socket.AF_UNIX) as port:
+            port.connect(str(self._orders))
+            port.sendall(f"{line}\n".encode())
+            yield
+
     @contextmanager
     def _control(self) -> Iterator[TextIO]:
         with socket.socket(socket.AF_UNIX) as monitor:
@@ -138,16 +164,33 @@ class Guest:
 @contextmanager
 def boot(machine: Machine) -> Iterator[Guest]:
     """Boot *machine*, alone; it is killed when the block is left."""
+    with _started(machine, "", ()) as guest:
+        yield guest
+
+
+@contextmanager
+def restored(machine: Machine, state: Path, console: str) -> Iterator[Guest]:
+    """Go on where *machine* was when *state* was saved, alone; killed when the block is left.
+
+    :param console: what it had printed until then
+    """
+    with _started(machine, console, ("-incoming", f"exec:cat {shlex.quote(str(state))}")) as guest:
+        guest.resume()
+        yield guest
+
+
+@contextmanager
+def _started(machine: Machine, console: str, options: tuple[str, ...]) -> Iterator[Guest]:
     with (
         locked(cache_folder() / "guest.lock", wait=WAIT_S),
         tempfile.TemporaryDirectory(prefix="crashkit-lab-") as name,
     ):
         folder = Path(name)
         (folder / "initramfs").write_bytes(machine.initramfs)
+        (folder / "console").write_text(console)
+        command = [*_command_line(machine, folder), *options]
         with (folder / "qemu.log").open("wb") as log:
-            process = subprocess.Popen(
-                _command_line(machine, folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             yield Guest(process, folder, time.monotonic() + machine.deadline)
         finally:
@@ -166,7 +209,10 @@ def _command_line(machine: Machine, folder: Path) -> list[str]:
     words += ["-display", "none", "-vga", "none", "-no-reboot", "-device", "vmcoreinfo"]
     words += ["-cpu", "max,la57=off" if machine.paging == 4 else "max"]
     words += ["-m", str(machine.memory), "-smp", str(machine.cpus)]
-    words += ["-serial", f"file:{folder / 'console'}"]
+    words += ["-chardev", f"file,id=console,path={folder / 'console'},append=on"]
+    words += ["-serial", "chardev:console"]
+    if machine.waits:
+        words += ["-serial", f"unix:{folder / 'orders'},server=on,wait=off"]
     words += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
     words += ["-kernel", str(machine.kernel.image), "-initrd", str(folder / "initramfs")]
     words += ["-append", " ".join(arguments)]
@@ -176,7 +222,18 @@ def _command_line(machine: Machine, folder: Path) -> list[str]:
     return words
 
 
-def _command(stream: TextIO, name: str, arguments: object = None) -> None:
+def _status(stream: TextIO) -> object:
+    return _command(stream, "query-status").get("status")
+
+
+def _has_saved(stream: TextIO) -> bool:
+    state = _command(stream, "query-migrate").get("status")
+    if state == "failed":
+        raise LabError("QEMU cannot save the state of this guest")
+    return state == "completed"
+
+
+def _command(stream: TextIO, name: str, arguments: object = None) -> dict[str, object]:
     request = {"execute": name} | ({"arguments": arguments} if arguments else {})
     stream.write(json.dumps(request) + "\n")
     stream.flush()
@@ -185,4 +242,4 @@ def _command(stream: TextIO, name: str, arguments: object = None) -> None:
         if "error" in answer:
             raise LabError(f"QEMU refused {name}: {answer['error']['desc']}")
         if "return" in answer:
-            return
+            return answer["return"]

@@ -7,6 +7,7 @@ import re
 import stat
 import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from driver.errors import LabError, run
@@ -64,6 +65,7 @@ def shared_libraries(program: Path) -> list[Path]:
     return [Path(found) for found in re.findall(r"(/\S+) \(0x", run(["ldd", program]))]
 
 
+@cache
 def build_program(source: Path) -> bytes:
     """Compile the guest program *source* and return it, linked statically."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,13 +1,15 @@
 """The scenarios ``kind-…``: one crash for each kind of panic, most by ``kinds/``'s own module."""
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from kernel.build import PAHOLE_FLAGS, file_prefix_maps
+from kernel.build import PAHOLE_FLAGS, file_prefix_maps, make, small_objects
 from kernel.source import fetch_source
 
 from driver.archive import cache_folder
+from driver.bzimage import extract_vmlinux
 from driver.errors import run
 from driver.initramfs import build_program, find_program, shared_libraries
 from driver.kernels import Kernel, build_tree
@@ -20,45 +22,49 @@ PARTS = ("kinds", "faults", "values", "memory", "jumps", "checks", "locks", "con
 
 
 def build_kinds(kernel: Kernel) -> tuple[Path, Path]:
-    """Build the modules of ``kinds/`` for a Debian *kernel*, with BTF.
+    """Build the modules of ``kinds/`` for *kernel*, with BTF.
 
     :returns: ``kinds.ko`` and ``kinds_plugin.ko`` without DWARF; those that have it are beside
     """
-    folder = cache_folder() / "modules" / kernel.release / "kinds"
+    folder = cache_folder() / "modules" / kernel.release / f"kinds-{_digest(KINDS_FOLDER)}"
+    built = folder / "kinds.stripped", folder / "kinds_plugin.stripped"
+    if (folder / "complete").exists():
+        return built
     shutil.copytree(KINDS_FOLDER, folder, dirs_exist_ok=True)
     # A module that has the name of one of its files would be that file alone.
     (folder / "kinds.c").rename(folder / "main.c")
-    if _is_built(folder):
-        return folder / "kinds.stripped", folder / "kinds_plugin.stripped"
     objects = " ".join(f"{'main' if part == 'kinds' else part}.o" for part in PARTS)
     lines = ("obj-m := kinds.o kinds_plugin.o", f"kinds-y := {objects}")
     (folder / "Makefile").write_text("\n".join(lines) + "\n")
-    flags = f"KCFLAGS={file_prefix_maps({f'{folder}/': ''})}"
-    run(["make", "-s", "-C", build_tree(kernel), f"M={folder}", flags, "modules"], timeout=300)
-    _add_btf(folder / "kinds.ko", kernel)
-    return _strip(folder / "kinds.ko"), _strip(folder / "kinds_plugin.ko")
+    maps = {f"{folder}/": ""}
+    if kernel.image.is_relative_to(small_objects()):
+        make(fetch_source(), small_objects(), f"M={folder}", "modules", maps=maps)
+    else:
+        flags = f"KCFLAGS={file_prefix_maps(maps)}"
+        run(["make", "-s", "-C", build_tree(kernel), f"M={folder}", flags, "modules"], timeout=300)
+        _add_btf(folder / "kinds.ko", kernel)
+    for stripped in built:
+        _strip(stripped)
+    (folder / "complete").touch()
+    return built
 
 
-def _is_built(folder: Path) -> bool:
-    made = folder / "kinds_plugin.stripped"
-    sources = [path for path in folder.glob("*.[ch]") if not path.name.endswith(".mod.c")]
-    newest = max(path.stat().st_mtime for path in sources)
-    return made.exists() and made.stat().st_mtime > newest
+# By content: other checkouts build in the same cache.
+def _digest(folder: Path) -> str:
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.[ch]")))
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 # Debian's header packages do not hold the kernel's BTF. The modules have no ids to resolve.
 def _add_btf(module: Path, kernel: Kernel) -> None:
     vmlinux = module.with_name("vmlinux")
-    source = fetch_source(".".join(kernel.release.split(".")[:2]))
-    extract = source.tree / "scripts/extract-vmlinux"
-    run(["sh", "-c", '"$0" "$1" >"$2"', extract, kernel.image, vmlinux])
+    extract_vmlinux(kernel.image, vmlinux)
     run(["pahole", "-J", *PAHOLE_FLAGS, "--btf_base", vmlinux, module])
+    vmlinux.unlink()
 
 
-def _strip(module: Path) -> Path:
-    stripped = module.with_suffix(".stripped")
-    run(["objcopy", "--strip-debug", module, stripped])
-    return stripped
+def _strip(stripped: Path) -> None:
+    run(["objcopy", "--strip-debug", stripped.with_suffix(".ko"), stripped])
 
 
 def _parts(name: str, kind: Kind) -> Callable[[Kernel], dict[str, bytes]]:
@@ -93,6 +99,7 @@ KIND_SCENARIOS = tuple(
         # Under emulation, a kernel that patches its own code while it boots crashes now and then.
         tries=2,
         nmi_after=kind.nmi_after,
+        nmis=kind.nmis,
         machine_check_after=kind.machine_check_after,
     )
     for name, kind in KINDS.items()

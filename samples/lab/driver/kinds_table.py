@@ -10,6 +10,7 @@ PANIC = r"Kernel panic - not syncing: "
 WARNED = ("kernel/panic_on_warn=1",)
 HUNG = ("kernel/hung_task_timeout_secs=4", "kernel/hung_task_panic=1")
 SOFT = ("kernel/watchdog_thresh=4", "kernel/softlockup_panic=1")
+HARD = ("kernel/watchdog_thresh=1", "kernel/hardlockup_panic=1")
 STALLED = ("kernel/panic_on_rcu_stall=1",)
 NMI = ("kernel/unknown_nmi_panic=1",)
 OOM = ("vm/panic_on_oom=1",)
@@ -35,6 +36,8 @@ class Kind:
     cpus: int = 2
     #: What the console shows when an NMI ends it.
     nmi_after: str | None = None
+    #: How many NMIs.
+    nmis: int = 1
     #: What it shows when a machine check does. The cloud kernels have no code for those.
     machine_check_after: str | None = None
     #: Whether ``kinds.ko`` takes part.
@@ -110,7 +113,7 @@ FAULTS = {
     "poison6b": Kind(
         summary="a freed object with slub_debug's poison is followed",
         shown=GPF,
-        arguments=(CHECKED,),
+        arguments=(CHECKED, TAINTED),
     ),
     "timerfreed": Kind(
         summary="a timer fires in an object that was freed and reused", shown=(r"RIP: ",)
@@ -143,6 +146,11 @@ CHECKS = {
     "init": Kind(summary="the first process exits", shown=(r"Attempted to kill init",)),
     "initsegv": Kind(
         summary="the first process dies by a signal", shown=(r"Attempted to kill init",)
+    ),
+    "noroot": Kind(
+        summary="no first program in the initramfs, and no device with the root file system",
+        shown=(r"VFS: Cannot open root device", PANIC + "VFS: Unable to mount root fs"),
+        arguments=("rdinit=/sbin/none", "root=/dev/vda1"),
     ),
     "mce": Kind(
         summary="a machine check; with --kernel 6.1/amd64, not for the cloud kernels",
@@ -194,6 +202,13 @@ MEMORY = {
 }
 STALLS = {
     "softlockup": Kind(summary="a loop", shown=(r"soft lockup", PANIC), sysctls=SOFT),
+    "hardlockup": Kind(
+        summary="a loop with interrupts off, found by the NMI watchdog",
+        shown=(r"Watchdog detected hard LOCKUP on cpu 0", PANIC + "Hard LOCKUP"),
+        sysctls=HARD,
+        nmi_after=r"ready for an NMI",
+        nmis=4,
+    ),
     "spinlock": Kind(
         summary="two CPUs wait for a spinlock whose holder loops",
         shown=(r"soft lockup", PANIC),

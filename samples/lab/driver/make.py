@@ -12,8 +12,9 @@ from pathlib import Path
 from driver.archive import cache_folder
 from driver.dumps import Method, new_disk, save
 from driver.errors import GuestError, LabError
-from driver.guest import WAIT_S, Machine, boot, tail
+from driver.guest import WAIT_S, Guest, Machine, boot, tail
 from driver.image import add_capture, scenario_image
+from driver.initramfs import Initramfs
 from driver.kernels import Kernel
 from driver.lock import locked
 from driver.makedumpfile import UNKNOWN_KERNEL, fetch_makedumpfile
@@ -25,6 +26,9 @@ MEMORY_MB = 160
 # With less, the place that KASLR gives the kernel may leave no room for the capture kernel.
 KEXEC_MEMORY_MB = 384
 NMI_DELAY_S = (0.3, 3.0)
+# Of several: longer than twice the period in which the kernel's watchdog looks, with its threshold
+# at one second.
+NMI_PERIOD_S = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,10 @@ def make(request: Request) -> list[Path]:
         seconds = round(time.monotonic() - start, 1)
         # QEMU's own dump is moved, not copied: what else is made of it comes first.
         methods = sorted(request.methods, key=lambda method: not method.compressed)
-        return [_save(request, method, raw, console, seconds) for method in methods]
+        return [
+            save_dump(request, method, raw[method.options], console, {"seconds": seconds})
+            for method in methods
+        ]
 
 
 def check_console(scenario: Scenario, console: str) -> None:
@@ -98,13 +105,7 @@ def _crash(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]
     with locked(cache_folder() / "build.lock", wait=WAIT_S):
         machine = _machine(request, dumps, tuple(disks))
     with boot(machine) as guest:
-        if request.scenario.nmi_after:
-            guest.wait_for_line(request.scenario.nmi_after)
-            time.sleep(random.Random(request.seed).uniform(*NMI_DELAY_S))
-            guest.inject_nmi()
-        if request.scenario.machine_check_after:
-            guest.wait_for_line(request.scenario.machine_check_after)
-            guest.inject_machine_check()
+        interfere(guest, request)
         if dumps:
             guest.wait_for_end()
         else:
@@ -116,10 +117,30 @@ def _crash(request: Request, folder: Path) -> tuple[dict[str | None, Path], str]
         return dict(zip([None, *dumps], [memory, *disks], strict=True)), guest.console()
 
 
-def _machine(request: Request, dumps: list[str], disks: tuple[Path, ...]) -> Machine:
+def interfere(guest: Guest, request: Request) -> None:
+    """Raise the NMI or the machine check that the scenario waits for, if it does."""
+    if request.scenario.nmi_after:
+        guest.wait_for_line(request.scenario.nmi_after)
+        time.sleep(random.Random(request.seed).uniform(*NMI_DELAY_S))
+        guest.inject_nmi()
+        for _ in range(request.scenario.nmis - 1):
+            time.sleep(NMI_PERIOD_S)
+            guest.inject_nmi()
+    if request.scenario.machine_check_after:
+        guest.wait_for_line(request.scenario.machine_check_after)
+        guest.inject_machine_check()
+
+
+def image_of(request: Request) -> Initramfs:
+    """Return what the guest of *request* boots with."""
     image = scenario_image(request.scenario, request.kernel)
     for path, content in request.files.items():
         image.add(path, content)
+    return image
+
+
+def _machine(request: Request, dumps: list[str], disks: tuple[Path, ...]) -> Machine:
+    image = image_of(request)
     arguments = request.scenario.arguments
     if dumps:
         add_capture(image, request.kernel, dumps)
@@ -128,7 +149,7 @@ def _machine(request: Request, dumps: list[str], disks: tuple[Path, ...]) -> Mac
         kernel=request.kernel,
         initramfs=image.archive(),
         arguments=arguments,
-        memory=_memory(request),
+        memory=memory_of(request),
         paging=request.paging,
         cpus=request.scenario.cpus,
         disks=disks,
@@ -136,7 +157,8 @@ def _machine(request: Request, dumps: list[str], disks: tuple[Path, ...]) -> Mac
     )
 
 
-def _memory(request: Request) -> int:
+def memory_of(request: Request) -> int:
+    """Return the MiB of memory that the guest of *request* has."""
     needed = KEXEC_MEMORY_MB if request.methods[0].is_kexec else MEMORY_MB
     return request.memory or needed
 
@@ -146,23 +168,29 @@ def _makedumpfile(method: Method) -> str | None:
     return fetch_makedumpfile().version if used else None
 
 
-def _save(
-    request: Request, method: Method, raw: dict[str | None, Path], console: str, seconds: float
+def save_dump(
+    request: Request, method: Method, raw: Path, console: str, more: Mapping[str, object]
 ) -> Path:
+    """Keep one dump of *request*, what the guest printed, and how it was made.
+
+    :param raw: QEMU's dump, or the disk that the capture kernel wrote
+    :param more: facts for ``made.json``
+    :returns: the folder they are in
+    """
     several = len(request.methods) > 1
     folder = request.output / method.name if several else request.output
     folder.mkdir(parents=True, exist_ok=True)
-    save(method, raw[method.options], folder / "vmcore")
+    save(method, raw, folder / "vmcore")
     (folder / "console.txt").write_text(console)
     facts: dict[str, object] = {
         "scenario": request.scenario.name,
         "dump": method.name,
         "makedumpfile": _makedumpfile(method),
         "cpus": request.scenario.cpus,
-        "memory_mb": _memory(request),
+        "memory_mb": memory_of(request),
         "paging": request.paging,
-        "seconds": seconds,
         "seed": request.seed,
+        **more,
     }
     write_record(folder, request.kernel, facts)
     return folder

@@ -3,10 +3,14 @@
 #include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/irqflags.h>
+#include <linux/kprobes.h>
 #include <linux/kthread.h>
+#include <linux/nmi.h>
+#include <linux/perf_event.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <asm/nmi.h>
 
 #include "kinds.h"
 
@@ -62,6 +66,55 @@ static int poll_without_interrupts(void *data)
 static void rcu_stall_irqs_off(struct port *port)
 {
 	start(poll_without_interrupts, port, "kinds-deaf", 1);
+	sleep_forever();
+}
+
+/* The machine has no performance counter to raise the watchdog's NMIs. The lab raises them, and the
+ * handler stands in for the counter's driver: it calls what that calls. The rest is the kernel's.
+ */
+static perf_overflow_handler_t watchdog_overflowed;
+
+static int on_counter(unsigned int type, struct pt_regs *regs)
+{
+	static struct perf_event counter;
+	static struct perf_sample_data sample;
+
+	watchdog_overflowed(&counter, &sample, regs);
+	return NMI_HANDLED;
+}
+
+/* A kprobe's address may be that behind an endbr. */
+static bool find_watchdog(void)
+{
+	struct kprobe probe = { .symbol_name = "watchdog_overflow_callback" };
+
+	if (register_kprobe(&probe))
+		return false;
+	watchdog_overflowed = (void *)ALIGN_DOWN((unsigned long)probe.addr, 16);
+	unregister_kprobe(&probe);
+	return true;
+}
+
+static int stop_answering(void *data)
+{
+	struct port *port = data;
+
+	fact("deaf_pid=%d deaf_cpu=%d", current->pid, raw_smp_processor_id());
+	fact("ready for an NMI");
+	local_irq_disable();
+	poll_hardware(&port->queue);
+	local_irq_enable();
+	return 0;
+}
+
+/* QEMU's NMIs are for CPU 0. */
+static void hard_lockup(struct port *port)
+{
+	if (!find_watchdog() || register_nmi_handler(NMI_LOCAL, on_counter, 0, "kinds")) {
+		pr_warn("lab: failed: no watchdog\n");
+		return;
+	}
+	start(stop_answering, port, "kinds-stuck", 0);
 	sleep_forever();
 }
 
@@ -331,6 +384,7 @@ static void spin_abba(struct port *port)
 
 const struct kind lock_kinds[] = {
 	{ "softlockup", soft_lockup },
+	{ "hardlockup", hard_lockup },
 	{ "rcustall", rcu_stall },
 	{ "rcuirqs", rcu_stall_irqs_off },
 	{ "hungmutex", hung_mutex },

@@ -50,11 +50,15 @@ DEEP static void release_owner(struct owner *owner)
 	sink++;
 }
 
+/* The link of the first kfree() leads to another free object: without one before, it may be the
+ * list's end, which an object in use may hold as well.
+ */
 static void free_twice(struct port *port)
 {
-	struct owner *owner = new_owner("twice");
+	struct owner *before = new_owner("before"), *owner = new_owner("twice");
 
 	fact("owner=%px", owner);
+	release_owner(before);
 	release_owner(owner);
 	release_owner(owner);
 	sink++;
