@@ -13,6 +13,7 @@ from crashkit.pipeline import triage
 from crashkit.recipe import load_recipes
 from crashkit.symbols import find_symbol
 from crashkit.target import Target, open_program
+from crashkit.target.vmcoreinfo import parse
 from tests.samples.conftest import PAGE, SAMPLES
 
 pytestmark = pytest.mark.sample
@@ -86,3 +87,45 @@ def test_damage_is_survived(seed: int, pages: list[int], monkeypatch: pytest.Mon
         assert "RELEASE: 6.1.192-crashkit" in report.text()
     assert report.exit_code in (0, 4)
     assert [finding["error"] for finding in report["findings"] if finding["error"]] == []
+
+
+@pytest.mark.parametrize("table", ["kallsyms_names", "kallsyms_offsets", "kallsyms_token_index"])
+def test_symbols_of_a_damaged_table_are_none(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a damaged page each name would have another's address."""
+    with open_crash(VMCORE, types="btf") as crash:
+        start = parse(crash.prog["VMCOREINFO"].string_()).symbol(table)
+        page = (start + 0x10_000 * (table == "kallsyms_names")) & -PAGE
+
+    def open_damaged(target: Target) -> drgn.Program:
+        prog = open_program(target)
+        noise = random.Random(table).randbytes(PAGE)
+        prog.add_memory_segment(page, PAGE, lambda _address, count, at, _: noise[at : at + count])
+        return prog
+
+    monkeypatch.setattr(opening, "open_program", open_damaged)
+    with open_crash(VMCORE, types="btf") as crash:
+        assert find_symbol(crash.prog, "nf_conntrack_hash") is None
+        report = triage(crash, recipes=load_recipes())
+    assert report.exit_code == 4
+    assert "kallsyms" in report.text()
+
+
+def test_a_damaged_orc_costs_the_registers_of_the_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """drgn walks the whole stack, or gives nothing of it."""
+    with open_crash(VMCORE, types="btf") as crash:
+        bounds = [find_symbol(crash.prog, f"__{end}_orc_unwind") for end in ("start", "stop")]
+    assert bounds[0] is not None
+    assert bounds[1] is not None
+    start, size = bounds[0].address & -PAGE, (bounds[1].address - bounds[0].address) & -PAGE
+
+    def open_damaged(target: Target) -> drgn.Program:
+        prog = open_program(target)
+        prog.add_memory_segment(start, size, lambda _address, count, _at, _: b"\xff" * count)
+        return prog
+
+    monkeypatch.setattr(opening, "open_program", open_damaged)
+    with open_crash(VMCORE, types="btf") as crash:
+        report = triage(crash, recipes=load_recipes())
+        assert len(crash.cpu_stacks()) == report["target"]["cpus"]
+    assert report.exit_code in (0, 5)
+    assert report["panic"]["pid"] is not None

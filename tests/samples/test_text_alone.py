@@ -19,6 +19,7 @@ OWN = {
     "clash-ct-net": {"nf-conntrack-clash-stale-ct"},
     "clash-el7": {"nf-conntrack-clash-stale-ct"},
     "table-full": {"nf-conntrack-table-full"},
+    "kind-uaflist": set(),  # nor that an object is free
     "conncount-growth": set(),  # nothing in the log tells how long a list is
 }
 
