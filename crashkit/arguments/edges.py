@@ -83,6 +83,15 @@ class Edge:
             terms |= more
         return frozenset(terms), complete
 
+    def hands_on(self, register: str) -> bool:
+        """Whether all that is between the call and the callee leaves a register alone.
+
+        :raises Unavailable: code on the way is not in the dump
+        """
+        unchanged = frozenset((Entry(register),))
+        ways = all(self._through(chain, register)[0] == unchanged for chain in self.chains)
+        return ways and all(other.hands_on(register) for other in self.others)
+
     def by(self, caller: Stopped) -> Edge:
         """The same edge, with more known of its caller."""
         others = tuple(replace(other, caller=caller) for other in self.others)

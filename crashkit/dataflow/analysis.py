@@ -8,6 +8,7 @@ knew. What cannot be made sound is reported by :attr:`Dataflow.complete`.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -15,6 +16,7 @@ from crashkit.dataflow.extents import EVERYTHING, NOTHING, Extents
 from crashkit.dataflow.leaving import interrupted, is_tail_call
 from crashkit.dataflow.liveness import Liveness
 from crashkit.dataflow.operands import FindVariables, restores_of
+from crashkit.dataflow.reach import FALLS_THROUGH, reached_from
 from crashkit.dataflow.stack_pointer import body_stack_pointer
 from crashkit.dataflow.state import Slot, State
 from crashkit.dataflow.terms import Term
@@ -27,7 +29,7 @@ from crashkit.disasm import (
 )
 from crashkit.errors import Reason, Unavailable
 
-_FALLS_THROUGH = (Flow.NEXT, Flow.BRANCH, Flow.CALL)
+_STRIDE = 32
 _FILLERS = frozenset({"nop", "int3"})
 
 
@@ -76,6 +78,8 @@ class Dataflow:
         self._transfer = self._refined(transfer)
         self._liveness: Liveness | None = None
         self._before: dict[int, State] = {}
+        self._on_the_way: dict[int, list[tuple[int, State]]] = {}
+        self._is_final = False
         self._reached: dict[int, frozenset[int]] = {}
         self.leaders = self._find_leaders()
         self.starts: dict[int, State] = {}
@@ -93,6 +97,7 @@ class Dataflow:
         self._seed_the_rest()
         if self._has_loop:
             self._sharpen()
+        self._is_final = True
 
     # Queries
 
@@ -109,14 +114,24 @@ class Dataflow:
                 "no instruction of this function starts there",
             )
         leader = self.leader_of(address)
-        state = self._before.get(leader)
-        if state is None:
+        if leader not in self._before:
             return State.unknown()
-        state = state.copy()
-        while leader != address:
-            self._transfer.apply(state, self.instructions[leader])
-            leader = self.instructions[leader].end
+        at, state = self._nearest_before(leader, address)
+        steps = 0
+        while at != address:
+            self._transfer.apply(state, self.instructions[at])
+            at = self.instructions[at].end
+            steps += 1
+            if steps % _STRIDE == 0 and self._is_final:
+                self._on_the_way.setdefault(leader, []).append((at, state.copy()))
         return state
+
+    def _nearest_before(self, leader: int, address: int) -> tuple[int, State]:
+        # A block of thousands of instructions is not run from its start for each of them.
+        marks = self._on_the_way.get(leader, [])
+        place = bisect_right(marks, address, key=lambda mark: mark[0])
+        at, state = marks[place - 1] if place else (leader, self._before[leader])
+        return at, state.copy()
 
     def state_after(self, address: int) -> State:
         """State after the instruction at ``address`` has run; a copy."""
@@ -156,24 +171,9 @@ class Dataflow:
 
     def _reached_from(self, start: int) -> frozenset[int]:
         # Addresses of the instructions that can run after the one before ``start``.
-        known = self._reached.get(start)
-        if known is not None:
-            return known
-        found: set[int] = set()
-        work = [start]
-        while work:
-            address = work.pop()
-            while address not in found and address in self.instructions:
-                found.add(address)
-                instruction = self.instructions[address]
-                work.extend(self.exception_edges.get(address, ()))
-                if instruction.flow in (Flow.JUMP, Flow.BRANCH) and instruction.target:
-                    work.append(instruction.target)
-                if instruction.flow not in (*_FALLS_THROUGH, Flow.STOP):
-                    break
-                address = instruction.end
-        result = self._reached[start] = frozenset(found)
-        return result
+        if start not in self._reached:
+            self._reached[start] = reached_from(self.instructions, self.exception_edges, start)
+        return self._reached[start]
 
     def place_of(self, instruction: Instruction, memory: MemoryOperand) -> tuple[Term, int]:
         """Term and distance a memory operand points at, its segment base apart."""
@@ -306,7 +306,7 @@ class Dataflow:
     def _successors(self, instruction: Instruction, state: State) -> list[int]:
         self._judge(instruction, state)
         result = []
-        if instruction.flow in _FALLS_THROUGH:
+        if instruction.flow in FALLS_THROUGH:
             result.append(instruction.end)
         if instruction.flow in (Flow.JUMP, Flow.BRANCH) and instruction.target is not None:
             result.append(instruction.target)

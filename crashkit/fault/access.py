@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from crashkit.disasm import Access, Instruction
 from crashkit.errors import Reason, Unavailable
@@ -58,10 +58,12 @@ def find_faulting_access(
     registers: Mapping[str, int],
     segment_bases: Mapping[str, int],
     fault_address: int | None,
+    is_unmapped: Callable[[int], bool] = lambda _: False,
 ) -> FaultingAccess:
     """Find the access that faulted.
 
     :param fault_address: what the CPU reported (CR2); None for a general protection fault
+    :param is_unmapped: tells that no page is at a kernel address
     :raises Unavailable: ``not-applicable`` when the instruction accesses no memory,
         ``corrupted`` when none of its accesses goes to ``fault_address``, ``ambiguous``
         when several may have faulted
@@ -78,9 +80,8 @@ def find_faulting_access(
         access, address = _refused(candidates, what)
     else:
         access, address = _matching(candidates, fault_address, instruction)
-    return FaultingAccess(
-        access=access, address=address, bad_register=_bad_register(access, registers)
-    )
+    bad = _bad_register(access, registers, is_unmapped)
+    return FaultingAccess(access=access, address=address, bad_register=bad)
 
 
 def _matching(
@@ -114,7 +115,9 @@ def _refused(candidates: list[tuple[Access, int | None]], what: str) -> tuple[Ac
     raise Unavailable(what, Reason.AMBIGUOUS, "no access goes to a non-canonical address")
 
 
-def _bad_register(access: Access, registers: Mapping[str, int]) -> str | None:
+def _bad_register(
+    access: Access, registers: Mapping[str, int], is_unmapped: Callable[[int], bool]
+) -> str | None:
     memory = access.memory
     base, index = memory.base, memory.index
     if base == "rip":
@@ -125,4 +128,4 @@ def _bad_register(access: Access, registers: Mapping[str, int]) -> str | None:
     value = registers.get(base)
     if value is None or not is_kernel_address(value) or value > _U64 - PAGE:
         return base
-    return index
+    return base if is_unmapped(value) else index

@@ -7,22 +7,24 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from drgn import Program, Type, TypeKind
+from drgn import Program, TypeKind
 
 from crashkit.arguments.activation import physical
 from crashkit.arguments.answer import Answer
 from crashkit.arguments.edges import Edge
 from crashkit.arguments.pt_regs import user_registers
 from crashkit.arguments.resolve import Resolver
-from crashkit.dataflow import Entry, Incoming, Load, Term, prototype_of
+from crashkit.dataflow import Entry, Incoming, Load, Result, Term, prototype_of
 from crashkit.disasm import Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.chain import Identify, links
 from crashkit.fault.given import kthread_data, lent, on_entry, type_on_the_way
-from crashkit.fault.here import Here, Place
-from crashkit.fault.members import Reading, is_followed
+from crashkit.fault.here import Here, Place, Prototype
+from crashkit.fault.members import Reading, is_followed, is_same
 from crashkit.fault.model import Link, OriginStep
 from crashkit.fault.origins import OneOf
+from crashkit.fault.returned import returned_by
+from crashkit.fault.threads import thread_data
 from crashkit.fault.values import Known, Values
 from crashkit.layout import COMPOUND, pointee, strip
 from crashkit.memory import is_kernel_address
@@ -31,6 +33,7 @@ from crashkit.unwind import Frame
 from crashkit.value import Certainty, facts
 
 _MOST_FRAMES = 6
+_DEEPEST = 10
 
 
 class CallerValues(Values):
@@ -73,10 +76,12 @@ class Passed:
     def steps(self) -> Iterator[OriginStep]:
         """The step, then those of the values its own was read through."""
         yield self.step
+        unsure = {one.text for one in _lineage(self.reading) if one.unsure}
         for link in reversed(self.links[:-1]):
+            certainty = Certainty.INFERRED if link.expression in unsure else link.certainty
             yield replace(
                 self.step, expression=link.expression, ctype=link.ctype, value=link.value,
-                certainty=link.certainty, address=link.address, now=link.now,
+                certainty=certainty, address=link.address, now=link.now,
                 identity=link.identity, one_of=(),
             )  # fmt: skip
 
@@ -126,7 +131,7 @@ class Callers:
         self._resolver.start()
         return _known(self._resolver.passed(0, register))
 
-    def prototype_of(self, function: SymbolAt, position: int = 0) -> Type | None:
+    def prototype_of(self, function: SymbolAt, position: int = 0) -> Prototype | None:
         """Type of a frame's function by the pointer it was called through.
 
         Asked for one that nothing else describes; None where that does not tell either.
@@ -134,7 +139,7 @@ class Callers:
         with suppress(Unavailable):
             prototype_of(self._prog, function)
             return None
-        if position + 1 >= len(self.frames):
+        if not self._has_caller(position):
             return None
         with suppress(Unavailable):
             edge = self._resolver.edge(position)
@@ -143,23 +148,29 @@ class Callers:
                 return self._pointed_at(self.here(position + 1), call)
         return None
 
-    def _pointed_at(self, here: Here, call: Instruction) -> Type | None:
+    def _has_caller(self, position: int) -> bool:
+        # Each frame may ask its caller: a stack that overflowed has thousands.
+        return position + 1 < min(len(self.frames), _DEEPEST)
+
+    def _pointed_at(self, here: Here, call: Instruction) -> Prototype | None:
         target = target_of(here, call)
         if target is None:
             return None
-        found: dict[str, Type] = {}
-        for reading in here.reader.readings(target):
-            function = pointee(reading.type)
-            if function is None or strip(function).kind is not TypeKind.FUNCTION:
-                return None
-            found[strip(function).type_name()] = strip(function)
-        return found.popitem()[1] if len(found) == 1 else None
+        readings = here.reader.readings(target)
+        first, *others = [strip(pointee(reading.type) or reading.type) for reading in readings]
+        if first.kind is not TypeKind.FUNCTION:
+            return None
+        if any(other.type_name() != first.type_name() for other in others):
+            return None
+        return Prototype(type=first, unsure=any(reading.unsure for reading in readings))
 
     def passed(self, position: int, register: str) -> Reading | None:
         """Read a register on entry to a frame's function as its caller had it.
 
         :returns: None where there is no caller, or its types do not tell
         """
+        if not self._has_caller(position):
+            return None
         self._resolver.start()
         with suppress(Unavailable):
             edge = self._resolver.edge(position)
@@ -181,7 +192,7 @@ class Callers:
         with suppress(Unavailable):
             here = self.here(position + 1)
             terms, complete = edge.terms(register)
-            found = [here.reader.readings(here.expanded(term))[0] for term in terms]
+            found = [_likeliest(here, term) for term in terms]
             if not complete:
                 found = [replace(reading, unsure=True) for reading in found]
             return lent(found, register)
@@ -231,10 +242,24 @@ class Callers:
             certainty=Certainty.INFERRED,
         )
         if _is_thread(edge, register):
-            return Passed(step=replace(step, expression=kthread_data(self._prog).text), here=here)
+            return Passed(step=self._of_thread(step, edge), here=here)
+        if not edge.is_plain and not edge.hands_on(register):
+            ways = set(edge.chains) | {chain for other in edge.others for chain in other.chains}
+            complete = complete and len(ways) == 1
+            between = ways.pop() if len(ways) == 1 else ()
+            step = replace(step, through=tuple(function.name for function in between))
         if len(terms) != 1:
             return Passed(step=replace(step, one_of=_texts(here, tuple(terms))), here=here)
         return self._said(here, step, next(iter(terms)), edge, complete)
+
+    def _of_thread(self, step: OriginStep, edge: Edge) -> OriginStep:
+        step = replace(step, expression=kthread_data(self._prog).text)
+        with suppress(Unavailable):
+            data = thread_data(self._prog, edge.callee)
+            value = int(data.value_())
+            identity = self._identify(value)
+            return replace(step, value=value, now=value, address=data.address_, identity=identity)
+        return step
 
     def _check(self, position: int, passed: Passed, to: Reading, value: int | None) -> None:
         # A call through a pointer that is lost may have gone to a function that jumped here
@@ -265,10 +290,12 @@ class Callers:
             with suppress(Unavailable):
                 step = replace(step, address=here.values.address_of(term))
                 step = replace(step, now=here.values.now(term))
+        if isinstance(term, Result):
+            step = replace(step, returned_by=returned_by(self._prog, _went_to(here, term)))
         if isinstance(term, OneOf):
             step = replace(step, one_of=_texts(here, term.alternatives))
         try:
-            reading = here.reader.readings(term)[0]
+            reading = _likeliest(here, raw)
         except Unavailable:
             lost = Reading(term=term, text="", type=self._prog.void_type())
             goes_on = lost if isinstance(term, (Entry, Incoming)) else None
@@ -280,6 +307,12 @@ class Callers:
 
     def _links(self, here: Here, reading: Reading) -> tuple[Link, ...]:
         return links(reading, here.values, self._identify)
+
+
+def _likeliest(here: Here, term: Term) -> Reading:
+    # An inference where others fit as well.
+    first, *others = here.reader.readings(here.expanded(term))
+    return replace(first, unsure=True) if others else first
 
 
 def _is_thread(edge: Edge, register: str) -> bool:
@@ -298,22 +331,40 @@ def _proved(values: Values, term: Term) -> int | None:
 
 def _is_alike(one: Reading | None, other: Reading, *, any_type: bool) -> bool:
     # Of the same type: of any where the value is the same, too, else a structure's pointer.
-    if one is None or not one.text or one.type.type_name() != other.type.type_name():
+    if one is None or not one.text or not is_same(one.type, other.type):
         return False
     target = pointee(one.type)
     return any_type or (target is not None and strip(target).kind in COMPOUND)
 
 
-def target_of(here: Here, call: Instruction) -> Term | None:
-    """What an indirect call goes to; None for a direct one, and through a segment."""
+def target_of(here: Here, call: Instruction, at: int | None = None) -> Term | None:
+    """What an indirect call goes to; None for a direct one, and through a segment.
+
+    :param at: its address, where it is not the instruction that the place is stopped at
+    """
     if call.target is not None:
         return None
     if call.via is not None:
-        return here.origins.register(call.via)
+        return here.origins.register(call.via, at)
     memory = call.memory
     if memory is None or memory.segment is not None:
         return None
     return Load(here.origins.address(call, memory), 0, 8, call.address)
+
+
+def _went_to(here: Here, result: Result) -> int | None:
+    # Through a pointer: to where that points now.
+    if result.target is not None:
+        return result.target
+    call = here.place.flow.instructions.get(result.at)
+    if call is None:
+        return None
+    pointer = target_of(here, call, call.address)
+    ways = [pointer] if pointer is not None else []
+    if isinstance(pointer, Load) and isinstance(pointer.base, OneOf):
+        ways = [replace(pointer, base=way) for way in pointer.base.alternatives]
+    targets = {here.value(way) for way in ways}
+    return targets.pop() if len(targets) == 1 else None
 
 
 def _texts(here: Here, terms: Sequence[Term]) -> tuple[str, ...]:
@@ -321,10 +372,14 @@ def _texts(here: Here, terms: Sequence[Term]) -> tuple[str, ...]:
     for term in terms:
         with suppress(Unavailable):
             found.append(here.reader.readings(here.expanded(term))[0].text)
-    return tuple(sorted(found))
+    return tuple(sorted(set(found)))
+
+
+def _lineage(reading: Reading | None) -> Iterator[Reading]:
+    while reading is not None:
+        yield reading
+        reading = reading.parent
 
 
 def _first(reading: Reading) -> Reading:
-    while reading.parent is not None:
-        reading = reading.parent
-    return reading
+    return [*_lineage(reading)][-1]

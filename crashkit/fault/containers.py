@@ -37,6 +37,8 @@ class Use:
 
 Guess = tuple[Reading, int]
 """A pointer to a structure, and the distance into it of the pointer it was made from."""
+_Where = Sequence[tuple[Sequence[Type], bool]]
+# Structures to look among, and whether one of them counts only if no other fits.
 
 
 class Candidates:
@@ -72,7 +74,36 @@ class Candidates:
         return []
 
     def _containers(self, pointer: Reading, inner: Type, uses: frozenset[Use]) -> list[Guess]:
-        return self._ranked(pointer, inner, lambda s, distance: _fits(s, uses, distance))
+        if pointer.head_in is not None:
+            return self._entries(pointer, inner, uses)
+        both = (*self._near_first, *self._own_alone)
+        return self._ranked(pointer, inner, both, lambda s, _, at: _fits(s, uses, at))
+
+    def _entries(self, pointer: Reading, inner: Type, uses: frozenset[Use]) -> list[Guess]:
+        # Read from a list head, it leads to an entry; from an entry's node, to the next one,
+        # by the same member. By another member to one of the same is an inference at most.
+        head = pointer.head_in
+        own = pointer.member[1].rpartition(".")[0] if pointer.member is not None else None
+
+        def ranked(where: _Where, is_meant: Callable[[str, str], bool]) -> list[Guess]:
+            def fits(structure: Type, path: str, at: int) -> bool:
+                return is_meant(structure.type_name(), path) and _fits(structure, uses, at)
+
+            return self._ranked(pointer, inner, where, fits)
+
+        both = (*self._near_first, *self._own_alone)
+        found = [
+            *ranked(self._near_first, lambda name, _: name != head),
+            *ranked(both, lambda name, path: name == head and path == own),
+        ] or ranked(self._own_alone, lambda name, _: name != head)
+        if not found and self._is_fit(inner, uses):
+            return []
+        last = ranked(both, lambda name, path: name == head and path != own)
+        return [*found, *last][:_MOST]
+
+    def _is_fit(self, inner: Type, uses: frozenset[Use]) -> bool:
+        # Several of the module's structures fit: then it is none of them for sure.
+        return any(_fits(s, uses, at) for s in self._own for _, at in _places(s, inner))
 
     def around(self, pointer: Reading, distance: int) -> list[Reading]:
         """List the structures that have what is pointed at as a member at a distance."""
@@ -80,20 +111,29 @@ class Candidates:
         inner = strip(target) if target is not None else None
         if inner is None or inner.kind not in COMPOUND:
             return []
-        found = self._ranked(pointer, inner, lambda _, at: at == distance)
+        both = (*self._near_first, *self._own_alone)
+        found = self._ranked(pointer, inner, both, lambda _, __, at: at == distance)
         return [reading for reading, _ in found]
 
+    @property
+    def _near_first(self) -> _Where:
+        return ((self._near, False),)
+
+    @property
+    def _own_alone(self) -> _Where:
+        return ((self._own, True),)
+
     def _ranked(
-        self, pointer: Reading, inner: Type, fits: Callable[[Type, int], bool]
+        self, pointer: Reading, inner: Type, where: _Where, fits: Callable[[Type, str, int], bool]
     ) -> list[Guess]:
         # Own members before those of what is embedded: a list of timers is rarely walked.
-        for structures, alone in ((self._near, False), (self._own, True)):
+        for structures, alone in where:
             found = sorted(
                 (
                     (path.count("."), structure.type_name(), path, distance, structure)
                     for structure in structures
                     for path, distance in _places(structure, inner)
-                    if fits(structure, distance)
+                    if fits(structure, path, distance)
                 ),
                 key=lambda one: one[:4],
             )
@@ -121,7 +161,10 @@ class Candidates:
         slab = self._of_slab(identity)
         if slab is not None and _fits(slab[0], uses, slab[1]):
             return [(self._cast(pointer, slab[0]), slab[1])] if not slab[1] else []
-        for structures in (self._structures, self._own):
+        # What another parameter points at says nothing of this one.
+        taken = {strip(t).type_name() for p in self._parameters if (t := pointee(p)) is not None}
+        near = [s for s in self._structures if s.type_name() not in taken]
+        for structures in (near, self._own):
             found = [s for s in structures if s.kind in COMPOUND and _fits(s, uses, 0)]
             if len(found) == 1:
                 return [(self._cast(pointer, found[0]), 0)]

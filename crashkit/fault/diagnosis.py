@@ -70,6 +70,8 @@ class BadValue:
     """The CPU's fault address; None for a general protection fault."""
     five_level: bool | None = None
     """Five-level paging was on; None: not known."""
+    made: str | None = None
+    """How a small negative number was made: ``error``, ``container``; None: not known."""
 
 
 def diagnose(bad: BadValue) -> Diagnosis:
@@ -113,21 +115,28 @@ def _error(bad: BadValue) -> Diagnosis | None:
     if not 0 < number <= MAX_ERRNO:
         return None
     name = errno.errorcode.get(number)
-    if name is None and number % 8 == 0:
+    error = f"the error -{number}" + (f" ({name})" if name else "")
+    aligned = number % _WORD == 0
+    if bad.made == "container" or (name is None and aligned and bad.made is None):
         return Diagnosis(
             kind="container-of-null",
             statement=f"{bad.name} was -{number:#x}: NULL taken as a member {number} bytes into "
             "its container",
         )
-    error = f"the error -{number}" + (f" ({name})" if name else "")
-    if bad.faulted_at in _LINKS and number % _WORD == 0:
+    if bad.made == "error" or not aligned:
+        return Diagnosis(kind="err-ptr", statement=f"{bad.name} was {error}")
+    if bad.faulted_at in _LINKS:
         # A list's entry whose node is read again: an error's member lies there by chance only.
         return Diagnosis(
             kind="container-of-null",
             statement=f"{bad.name} was -{number:#x}: NULL taken as a member {number} bytes into "
             f"its container (or {error})",
         )
-    return Diagnosis(kind="err-ptr", statement=f"{bad.name} was {error}")
+    return Diagnosis(
+        kind="err-ptr",
+        statement=f"{bad.name} was {error}, or NULL taken as a member {number:#x} bytes into its "
+        "container",
+    )
 
 
 def _list_poison(bad: BadValue) -> Diagnosis | None:

@@ -27,7 +27,8 @@ _SMALLEST_NODE = 4096
 """xa_is_node(): smaller internal entries are no nodes."""
 _NODES = "radix_tree_node"
 """The slab cache of struct xa_node (lib/radix-tree.c)."""
-_MEMBER = re.compile(r"(?:->|\.)(?:xa_head|slots(?:\[[^\]]*\])?)$")
+_MEMBER = re.compile(r"(?:->|\.)(xa_head|slots)(?:\[[^\]]*\])?$")
+_NODE_POINTERS = ("struct xa_node *", "const struct xa_node *")
 # lib/xarray.c, lib/radix-tree.c, lib/idr.c, mm/filemap.c: what returns an entry.
 _RETURNS = re.compile(
     r"_*(?:xas?_(?:load|find\w*|next\w*|prev\w*|store|erase|cmpxchg|exchange|start|result)"
@@ -41,7 +42,8 @@ _RESULT = re.compile(r"(?:\([^()]*\))?(\w+(?:\.\w+)*)\(\)")
 
 def xarray_entry(case: Case) -> Diagnosis | None:
     """The value came from an xarray, and is an entry that must not be followed."""
-    said = _entry(case)
+    # Where there is no struct xa_node yet, an entry's low bits mean other things.
+    said = _entry(case) if _slots(case.prog) else None
     if said is None:
         return None
     source = _from_slot(case) or _from_call(case)
@@ -50,7 +52,9 @@ def xarray_entry(case: Case) -> Diagnosis | None:
     what, number = said
     case.details |= {"xarray": what, "entry": number}
     case.says(source)
-    if what == "value" and _OF_FILES.match(source.removeprefix("it came back from ")):
+    if what == "value" and _OF_FILES.match(
+        source.removeprefix("~ ").removeprefix("it came back from ")
+    ):
         case.says("~ in the page cache such an entry stands for a page that was evicted or swapped")
     return case.is_("other", _words(what, number))
 
@@ -106,9 +110,18 @@ def _from_slot(case: Case) -> str | None:
             if at >= 0 and at % _WORD == 0 and at // _WORD < _slots(case.prog):
                 node = f"the xarray node {facts.slab.object_start:#x}"
                 return f"{SLOT} {at // _WORD} of {node}"
-    if last is not None and last.value == case.bad.value and _MEMBER.search(last.expression):
+    if last is not None and last.value == case.bad.value and _is_entry(case, last.expression):
         return f"it was read from {last.expression}"
     return None
+
+
+def _is_entry(case: Case, expression: str) -> bool:
+    # Other structures have slots, too.
+    found = _MEMBER.search(expression)
+    if found is None:
+        return False
+    node = case.chain[-2].ctype if len(case.chain) > 1 else None
+    return found[1] == "xa_head" or node in _NODE_POINTERS
 
 
 def _from_call(case: Case) -> str | None:
@@ -120,7 +133,17 @@ def _from_call(case: Case) -> str | None:
     told = [last.expression, *(s.expression for s in case.origins if s.value == last.value)]
     names += [found[1] for text in told if text and (found := _RESULT.fullmatch(text))]
     name = next((name for name in names if name and _RETURNS.fullmatch(name)), None)
-    return None if name is None else f"it came back from {name}()"
+    return _by_way(case, last.value) if name is None else f"it came back from {name}()"
+
+
+def _by_way(case: Case, value: int | None) -> str | None:
+    # What a caller passed was the result of a function that only handed an entry back.
+    for step in case.origins:
+        for position, name in enumerate(step.returned_by):
+            if step.value == value and _RETURNS.fullmatch(name):
+                way = f", by way of {step.returned_by[position - 1]}()" if position else ""
+                return f"~ it came back from {name}(){way}"
+    return None
 
 
 def _called(prog: Program, address: int) -> str | None:

@@ -72,15 +72,20 @@ class Draft:
         for key in keys:
             self.missing.setdefault(key, missing)
 
-    def diagnose(self, name: str, value: int, addend: int = 0) -> None:
+    def diagnose(self, name: str, value: int, addend: int = 0, made: str | None = None) -> None:
         """Say what a bad value is.
 
         :param addend: what was added to it before it was used
+        :param made: see :class:`BadValue`; what was known of the same value stays
         """
+        before = self.bad_value
+        if made is None and before is not None and before.value == value:
+            made = before.made
         self.bad_value = BadValue(
             name=name,
             value=value,
             addend=addend,
+            made=made,
             faulted_at=self.reported,
             five_level=self.five_level,
         )

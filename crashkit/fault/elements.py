@@ -11,8 +11,8 @@ from crashkit.errors import Reason, Unavailable
 from crashkit.fault.members import Reading, dereference, indexed, operand
 from crashkit.fault.origins import Element
 from crashkit.fault.statics import object_at
-from crashkit.fault.tries import any_of
-from crashkit.layout import pointee
+from crashkit.fault.tries import any_of, quietly
+from crashkit.layout import COMPOUND, pointee, size_of, strip
 from crashkit.symbols import find_symbol
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Elements:
         number = operand(self._reader.number(term.index))
         right = number if term.scale == 1 else f"{number} * {term.scale}"
         text = f"{operand(left.text)} + {right}"
-        return (Reading(term=term, text=text, type=left.type, parent=left),)
+        return (Reading(term=term, text=text, type=left.type, parent=left, unsure=left.unsure),)
 
     def through(self, place: Element, offset: int, size: int, term: Term) -> tuple[Reading, ...]:
         """Read ``size`` bytes at a distance from an element.
@@ -53,7 +53,25 @@ class Elements:
         own = self._this_cpu_pointers(place)
         if own:
             return any_of(own, lambda base: dereference(base, offset, size, term))
-        return self._any_order(place, read)
+        try:
+            return self._any_order(place, read)
+        except Unavailable:
+            found = self._by_value(place, offset, size, term)
+            if not found:
+                raise
+            return found
+
+    def _by_value(self, place: Element, offset: int, size: int, term: Term) -> tuple[Reading, ...]:
+        # An index that counts bytes names no element, but where it was at the fault does.
+        for base, index in ((place.base, place.index), (place.index, place.base)):
+            moved = self._reader.hints.value(index)
+            for reading in quietly(lambda: self._array(base)):  # noqa: B023
+                if moved is None or place.scale != 1 or not _is_within(reading, moved + offset):
+                    continue
+                found = quietly(lambda: dereference(reading, moved + offset, size, term))  # noqa: B023
+                if found:
+                    return tuple(replace(one, unsure=True) for one in found)
+        return ()
 
     def address(self, place: Element, addend: int, term: Term) -> tuple[Reading, ...]:
         """Read the address at a distance from an element.
@@ -110,3 +128,15 @@ class Elements:
             reading, rest = object_at(self._reader.prog, base.value)
             return (reading,) if not rest else self._reader.moved(reading, rest, base)
         return self._reader.readings(base)
+
+
+def this_cpu(reading: Reading) -> Reading:
+    """Read what this CPU has of a variable."""
+    return replace(reading, text=f"this_cpu({reading.text})", place=None)
+
+
+def _is_within(pointer: Reading, offset: int) -> bool:
+    target = pointee(pointer.type)
+    if target is None or strip(target).kind not in COMPOUND:
+        return False
+    return 0 <= offset < (size_of(target) or 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from drgn import Program, Type
 
 from crashkit.dataflow import analyse_function
+from crashkit.decode.address_walk import walk_page_tables
 from crashkit.disasm import Flow, Instruction, decode_one
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.access import find_faulting_access
@@ -16,7 +18,7 @@ from crashkit.fault.chain import Identify
 from crashkit.fault.conditions import explain_division, explain_trap
 from crashkit.fault.diagnosis import is_noncanonical
 from crashkit.fault.draft import EXPRESSION, UNEXPLAINED, Draft
-from crashkit.fault.here import Here, Place
+from crashkit.fault.here import Here, Place, Prototype
 from crashkit.fault.jumps import explain_jump
 from crashkit.fault.model import Diagnosis, Fault
 from crashkit.fault.operand import explain_operand
@@ -71,6 +73,9 @@ def explain_fault(
     try:
         draft.instruction = decode_one(prog, frame.pc)
     except Unavailable as missing:
+        if is_noncanonical(frame.pc, five_level=five_level, no_address=True):
+            why = f"{frame.pc:#x} is no canonical address: no code can be there"
+            draft.lacks(Unavailable("code", Reason.NOT_APPLICABLE, why), "instruction", "symbol")
         draft.lacks(missing, "instruction", *UNEXPLAINED)
     if _is_fetch(draft) or _jumps_nowhere(draft):
         explain_jump(draft, callers)
@@ -163,7 +168,9 @@ def _explain_access(
     bases: Mapping[str, int],
 ) -> None:
     try:
-        found = find_faulting_access(instruction, draft.registers, bases, draft.reported)
+        found = find_faulting_access(
+            instruction, draft.registers, bases, draft.reported, partial(_is_unmapped, draft.prog)
+        )
     except Unavailable as missing:
         if missing.reason is Reason.CORRUPTED:
             draft.conflict = missing.detail
@@ -197,19 +204,26 @@ def _explain_access(
         in_callers_words(draft, here, found.access, passed)
 
 
+def _is_unmapped(prog: Program, address: int) -> bool:
+    with suppress(Unavailable):
+        return not walk_page_tables(prog, address).present
+    return False
+
+
 def _here(draft: Draft, callers: Callers, prototype: Type | None) -> Here:
     if draft.function is None:
         raise Unavailable("the function", Reason.NO_DEBUGINFO, "no symbol is there")
     flow = analyse_function(draft.prog, draft.function)
     values = Values(draft.prog, draft.frame, flow)
     values.passed = callers.on_entry
+    told = Prototype(type=prototype) if prototype is not None else None
     place = Place(
         prog=draft.prog,
         function=draft.function,
         flow=flow,
         pc=draft.frame.pc,
         sp=draft.frame.sp,
-        prototype=prototype or callers.prototype_of(draft.function),
+        prototype=told or callers.prototype_of(draft.function),
         passed=partial(callers.passed, 0),
     )
     return Here(place, values, draft.identify)

@@ -30,7 +30,7 @@ from crashkit.dataflow import (
 )
 from crashkit.disasm import Flow
 from crashkit.errors import Unavailable
-from crashkit.fault.members import Reading, is_anything, is_followed, operand
+from crashkit.fault.members import Reading, is_anything, is_followed, is_same, operand
 from crashkit.layout import COMPOUND, pointee, strip
 from crashkit.symbols import SymbolAt, symbol_at
 
@@ -47,11 +47,12 @@ def lent(readings: Collection[Reading], register: str) -> Reading | None:
     :param readings: of the caller's values, on each way that leads from its call
     :returns: None where they have no type in common
     """
-    types = {reading.type.type_name() for reading in readings}
     texts = {reading.text for reading in readings}
-    if len(types) != 1 or "" in texts:
+    if not readings or "" in texts:
         return None
     first = next(iter(readings))
+    if not all(is_same(first.type, reading.type) for reading in readings):
+        return None
     found = replace(
         first,
         term=Entry(register),
@@ -128,19 +129,20 @@ def in_callers_terms(parameter: Reading, given: Reading | None) -> Reading:
         return _came_in(parameter, parameter.term.register)
     if given is None:
         return parameter
+    unsure = parameter.unsure or given.unsure
     target = pointee(given.type)
     is_typed = target is not None and strip(target).kind in COMPOUND and is_followed(given.type)
     if is_anything(parameter) and is_typed:
         if not named:
             return given
         text = f"(({given.type.type_name()}){parameter.text})"
-        return replace(parameter, text=text, type=given.type, unsure=given.unsure)
+        return replace(parameter, text=text, type=given.type, unsure=unsure)
     if named:
         return parameter
-    if given.type.type_name() == parameter.type.type_name():
-        return replace(parameter, text=given.text, place=given.place, lent=True)
+    if is_same(given.type, parameter.type):
+        return replace(parameter, text=given.text, place=given.place, lent=True, unsure=unsure)
     text = f"(({parameter.type.type_name()}){operand(given.text)})"
-    return replace(parameter, text=text, lent=True)
+    return replace(parameter, text=text, lent=True, unsure=unsure)
 
 
 def _came_in(reading: Reading, register: str) -> Reading:
@@ -172,7 +174,7 @@ def handed_on(prog: Program, flow: Dataflow) -> Mapping[Term, Type]:
 
     :returns: term to the structure; without those that are passed as several
     """
-    found: dict[Term, dict[str, Type]] = {}
+    found: dict[Term, list[Type]] = {}
     calls = [
         instruction
         for instruction in flow.instructions.values()
@@ -188,8 +190,12 @@ def handed_on(prog: Program, flow: Dataflow) -> Mapping[Term, Type]:
         for register, structure in taken.items():
             term = state.register(register) if state is not None else UNKNOWN
             if term != UNKNOWN:
-                found.setdefault(anytime(term), {})[structure.type_name()] = structure
-    return {term: next(iter(types.values())) for term, types in found.items() if len(types) == 1}
+                found.setdefault(anytime(term), []).append(structure)
+    return {
+        term: first
+        for term, (first, *others) in found.items()
+        if all(is_same(first, other) for other in others)
+    }
 
 
 def anytime(term: Term) -> Term:
@@ -228,7 +234,7 @@ def result_type(prog: Program, function: SymbolAt, deep: int = 0) -> Type | None
         return prototype_of(prog, function).type
     if deep == _DEEPEST:
         return None
-    found: dict[str, Type] = {}
+    found: list[Type] = []
     with suppress(Unavailable):
         flow = analyse_function(prog, function)
         if not flow.complete or len(flow.instructions) > _MOST_INSTRUCTIONS:
@@ -240,8 +246,8 @@ def result_type(prog: Program, function: SymbolAt, deep: int = 0) -> Type | None
             type_ = result_type(prog, symbol, deep + 1)
             if type_ is None:
                 return None
-            found[type_.type_name()] = type_
-    return next(iter(found.values())) if len(found) == 1 else None
+            found.append(type_)
+    return found[0] if found and all(is_same(found[0], other) for other in found) else None
 
 
 def _results(flow: Dataflow) -> list[int | None]:

@@ -41,6 +41,15 @@ _MOST_INSTRUCTIONS = 3000
 
 
 @facts
+class Prototype:
+    """A function's type as somebody else than its own debug information gives it."""
+
+    type: Type
+    unsure: bool = False
+    """The pointer that it was called through was itself read by an inference."""
+
+
+@facts
 class Place:
     """Where a function is stopped, and what its parameters are."""
 
@@ -50,7 +59,7 @@ class Place:
     pc: int
     """Address of the instruction itself; in a caller's frame, of the call."""
     sp: int
-    prototype: Type | None = None
+    prototype: Prototype | None = None
     """The function's type where a caller of this knows it."""
     passed: Callable[[str], Reading | None] | None = None
     """Reads a register on entry as the function's caller had it, where one is known."""
@@ -74,7 +83,9 @@ class Here:
         except Unavailable as missing:
             self.parameters, self.no_parameters = {}, missing
         self._named = self._variables()
-        self.reader = Reader(place.prog, self.parameters, self)
+        told = place.prototype
+        unsure = told is not None and told.unsure
+        self.reader = Reader(place.prog, self.parameters, self, unsure=unsure)
 
     @cached_property
     def scope(self) -> Scope:
@@ -209,7 +220,7 @@ def _is_merged(prog: Program, value: int) -> bool:
 def _parameters(place: Place, entry_scope: Callable[[], Scope]) -> dict[Term, Parameter]:
     told = _of_scope(place, entry_scope())
     try:
-        found = dict(parameters_of(place.prototype or _prototype(place)))
+        found = dict(parameters_of(_prototype(place)))
         # Assembly functions are declared as taking nothing, where they are at all.
         found = found or library_parameters(place.prog, place.function)
     except Unavailable:
@@ -224,6 +235,8 @@ def _parameters(place: Place, entry_scope: Callable[[], Scope]) -> dict[Term, Pa
 
 def _prototype(place: Place) -> Type:
     # The kernel's or another module's function may have the name, too.
+    if place.prototype is not None:
+        return place.prototype.type
     function = place.function
     found = None
     if function.module is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from drgn import Type, TypeKind
@@ -9,6 +10,8 @@ from drgn import Type, TypeKind
 from crashkit.dataflow import Term
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.members import Reading, is_anything
+from crashkit.fault.nodes import begins_with
+from crashkit.fault.variables import Variable
 from crashkit.layout import pointee, strip
 
 
@@ -17,6 +20,15 @@ def called(reading: Reading, name: str) -> Reading:
     if "%" not in reading.text:
         return reading
     return replace(reading, text=name, place=None)
+
+
+def as_entry(found: Sequence[Reading], variables: Sequence[Variable]) -> Reading | None:
+    """Read a node as the entry whose first member it is, where a variable says so."""
+    for variable in variables:
+        if any(begins_with(variable.type, reading.type) for reading in found):
+            name, type_ = variable.name, variable.type
+            return replace(found[0], text=name, type=type_, place=None, head_in=None)
+    return None
 
 
 def of_one_type(term: Term, found: list[Reading], register: str | None) -> Reading:
@@ -35,7 +47,10 @@ def of_one_type(term: Term, found: list[Reading], register: str | None) -> Readi
     if len(types) != 1 or register is None:
         raise Unavailable("expression", Reason.AMBIGUOUS, "it comes from one of several places")
     ((name, type_),) = types.items()
-    return Reading(term=term, text=f"(({name}){register})", type=type_, unsure=unsure)
+    head_in = next((r.head_in for r in described if r.head_in is not None), None)
+    return Reading(
+        term=term, text=f"(({name}){register})", type=type_, unsure=unsure, head_in=head_in
+    )
 
 
 def _of_element(type_: Type) -> Type:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from drgn import Program
+
 from crashkit.arguments.tails import follow_trampoline, indirect_tail_jumps
 from crashkit.dataflow import Const, Dataflow, Entry, Term, analyse_function
-from crashkit.disasm import Flow, Instruction
+from crashkit.disasm import Flow, ImmediateOperand, Instruction
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.callers import Callers, Passed, target_of
 from crashkit.fault.chain import links, steps
@@ -31,7 +33,8 @@ def explain_jump(draft: Draft, callers: Callers) -> None:
     target = draft.frame.pc if draft.at_target else None
     if target is not None:
         draft.diagnose("the address jumped to", target)
-    draft.missing.pop("access", None)
+    for key in UNEXPLAINED:  # that no code is there is not why
+        draft.missing.pop(key, None)
     try:
         here, jump, position = _made(draft, callers)
         _explain(draft, here, jump)
@@ -55,6 +58,9 @@ def _made(draft: Draft, callers: Callers) -> tuple[Here, Instruction, int | None
             return _here(draft, draft.function, flow, jump, 0, (callers, 0)), jump, 0
     function, flow, call, taken = _call(draft, callers)
     if call.target is None:
+        is_frames = [frame.pc for frame in callers.frames[1:2]] == [call.end]
+        if not is_frames:
+            return _here(draft, function, flow, call, taken), call, None
         return _here(draft, function, flow, call, taken, (callers, 1)), call, 1
     return _tail_jump(draft, call)
 
@@ -138,19 +144,46 @@ def _explain(draft: Draft, here: Here, jump: Instruction) -> None:
     if target == Const(0):
         why = "the code before the jump has set it to 0 itself"
         raise Unavailable("the pointer", Reason.NOT_APPLICABLE, why)
+    agrees = _went_there(draft, here, target)
     readings = here.reader.readings(target)
     draft.bad = plain(readings[0])
     draft.expressions = readings
-    sure = here.place.flow.complete and len(readings) == 1 and not readings[0].unsure
+    sure = agrees and here.place.flow.complete and len(readings) == 1 and not readings[0].unsure
     draft.certainty = Certainty.PROVED if sure else Certainty.INFERRED
     draft.chain = links(draft.bad, here.values, draft.identify)
     bad = draft.frame.pc if draft.at_target else value
     if bad is not None:
         draft.diagnose(draft.bad.text, bad)
-    draft.steps = steps(
+    *before, last = steps(
         draft.chain, _root(draft), here.place.flow, here.place.function.address, jump,
         readings[0].text,
     )  # fmt: skip
+    draft.steps = (*before, replace(last, instruction=jump.text + _thunk(draft.prog, jump)))
+
+
+def _thunk(prog: Program, jump: Instruction) -> str:
+    # As a disassembler writes it: the address alone does not say that it goes on.
+    to = jump.arguments[0] if jump.arguments else None
+    if jump.via is None or not isinstance(to, ImmediateOperand):
+        return ""
+    symbol = symbol_at(prog, to.value & _U64)
+    return f" <{symbol.name}>" if symbol and symbol.address == to.value & _U64 else ""
+
+
+def _went_there(draft: Draft, here: Here, target: Term) -> bool:
+    # Whether the jump is known to have gone where the fetch failed.
+    if not draft.at_target:
+        return True
+    try:
+        known = here.values.at_fault(target)
+    except Unavailable:
+        return False
+    if known.value == draft.frame.pc:
+        return True
+    if known.certainty is Certainty.PROVED:
+        detail = f"{draft.called_from} went to {known.value:#x}"
+        raise Unavailable("the jump that led there", Reason.CORRUPTED, detail)
+    return False
 
 
 def _in_callers_words(draft: Draft, passed: Sequence[Passed]) -> None:

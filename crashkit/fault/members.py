@@ -9,6 +9,7 @@ from drgn import Program, Type, TypeKind
 
 from crashkit.dataflow import Term
 from crashkit.errors import Reason, Unavailable
+from crashkit.fault.nodes import is_head, is_part_of_pointer
 from crashkit.layout import COMPOUND, MemberPath, members_at, pointee, size_of, strip
 from crashkit.value import facts
 
@@ -37,6 +38,21 @@ class Reading:
     """The function has no name for it: the text is its caller's, or a register's."""
     bare: bool = False
     """A word of memory that nothing describes: it may be a pointer."""
+    head_in: str | None = None
+    """The structure that embeds the list head or node it was read from: what it leads to
+    need not be one of those."""
+
+
+def is_same(one: Type, other: Type) -> bool:
+    """Whether two types are the same; modules have structures of one name and several forms."""
+    return one.type_name() == other.type_name() and _form(one) == _form(other)
+
+
+def _form(type_: Type) -> tuple[object, ...]:
+    bare = strip(pointee(type_) or type_)
+    if bare.kind not in COMPOUND or not bare.is_complete():
+        return ()
+    return (bare.size, *((member.name, member.bit_offset) for member in bare.members))
 
 
 def is_followed(type_: Type) -> bool:
@@ -71,7 +87,7 @@ def _members(
     pointer: Reading, base: Reading, bare: Type, offset: int, size: int | None, term: Term
 ) -> tuple[Reading, ...]:
     tag = getattr(bare, "tag", None) or ""
-    return tuple(
+    found = tuple(
         Reading(
             term=term,
             text=member_text(base, path.text),
@@ -79,9 +95,15 @@ def _members(
             parent=pointer,
             member=(tag, path.text),
             unsure=pointer.unsure,
+            head_in=bare.type_name() if is_head(bare, path) else None,
         )
         for path in members_at(bare, offset, size)
+        if not is_part_of_pointer(path, size)
     )
+    if not found:
+        detail = f"{size} bytes at {offset:#x} are no member, but a part of a pointer"
+        raise Unavailable(pointer.text, Reason.NOT_APPLICABLE, detail)
+    return found
 
 
 def as_element(pointer: Reading, offset: int, size: int, term: Term) -> tuple[Reading, ...]:
@@ -180,8 +202,9 @@ def _scalar(pointer: Reading, target: Type, offset: int, size: int, term: Term) 
     if bare.kind is TypeKind.ARRAY and pointer.place is not None:
         path = members_at(bare, offset, size)[0]
         return Reading(
-            term=term, text=f"{pointer.place}{path.text}", type=path.type, parent=pointer
-        )
+            term=term, text=f"{pointer.place}{path.text}", type=path.type, parent=pointer,
+            unsure=pointer.unsure,
+        )  # fmt: skip
     if length != size or offset % length or offset < 0:
         raise Unavailable(
             pointer.text,
@@ -230,6 +253,20 @@ def _is_postfix(text: str) -> bool:
             return False  # a cast
         before = letter
     return depth == 0
+
+
+def made_of(reading: Reading, term: Term, text: str, type_: Type) -> Reading:
+    """Read what was computed from a value: as unsure as that was."""
+    return Reading(term=term, text=text, type=type_, parent=reading, unsure=reading.unsure)
+
+
+def narrowed(reading: Reading, size: int, signed: bool, term: Term) -> Reading:
+    """Read the low bytes of a value."""
+    length = size_of(reading.type)
+    text = reading.text
+    if length is None or length > size:
+        text = f"({'s' if signed else 'u'}{8 * size}){operand(text)}"
+    return replace(made_of(reading, term, text, reading.type), parent=reading.parent)
 
 
 def indexed(

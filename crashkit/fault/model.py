@@ -117,6 +117,12 @@ class OriginStep:
     identity: str | None = None
     one_of: tuple[str, ...] = ()
     """Its origins, where ways through the caller differ."""
+    through: tuple[str, ...] = ()
+    """Functions that left no frame: the first was called, each jumped to the next, and one
+    of them computed what was passed."""
+    returned_by: tuple[str, ...] = ()
+    """The function that returned it, and the one whose result that was; by what the pointer
+    that was called through holds in the dump, where it was one."""
 
 
 @facts

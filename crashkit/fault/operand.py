@@ -29,6 +29,8 @@ from crashkit.fault.members import dereference
 from crashkit.fault.model import Alternative
 from crashkit.fault.origins import Computed, Element, OneOf
 from crashkit.fault.reading import Reading
+from crashkit.fault.returned import how_made
+from crashkit.fault.tries import any_of
 from crashkit.memory import is_kernel_address
 from crashkit.value import Certainty
 
@@ -67,6 +69,9 @@ def explain_operand(draft: Draft, here: Here, trapping: Instruction, access: Acc
         draft.expressions = _read(here, pointer, access)
     except Unavailable as missing:
         draft.lacks(missing, "expression")
+    if not draft.expressions or draft.expressions[0].member is None:
+        container = _through_container(here, access, found)
+        draft.expressions = container or draft.expressions
     if not draft.expressions or "%" in draft.expressions[0].text:
         named = _by_variable(here, access, found)
         if named:
@@ -112,7 +117,8 @@ def explain_value(draft: Draft, here: Here, root: Term, value: int, register: st
         own = (value - moved) & _U64
         name = _either(here, root) or name
     addend = signed64(value - own)
-    draft.diagnose(name, own, addend if abs(addend) < 1 << 31 else 0)
+    made = how_made(draft.prog, root, own)
+    draft.diagnose(name, own, addend if abs(addend) < 1 << 31 else 0, made)
     if isinstance(root, OneOf):
         draft.one_of = tuple(alternatives(here, root))
 
@@ -161,6 +167,19 @@ def _read(here: Here, pointer: Term, access: Access) -> tuple[Reading, ...]:
         found = PerCpu(pointer, 0, access.size, here.place.pc, access.memory.segment)
         return here.reader.readings(found)
     return here.reader.through(pointer, 0, access.size, found)
+
+
+def _through_container(here: Here, access: Access, held: Term) -> tuple[Reading, ...]:
+    # The distance to the container's start, which the sum with the member's own hides.
+    memory = access.memory
+    if memory.index is not None or memory.segment is not None or split(held)[1] >= 0:
+        return ()
+    with suppress(Unavailable):
+        return any_of(
+            here.reader.readings(held),
+            lambda container: dereference(container, memory.displacement, access.size, Unknown()),
+        )
+    return ()
 
 
 def _by_variable(here: Here, access: Access, held: Term) -> tuple[Reading, ...]:

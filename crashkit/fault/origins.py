@@ -7,7 +7,7 @@ and what came in on each way into the block. Several ways give :class:`OneOf`, n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from crashkit.dataflow import (
@@ -20,6 +20,7 @@ from crashkit.dataflow import (
     Merged,
     Part,
     PerCpu,
+    Result,
     State,
     Sum,
     Term,
@@ -37,6 +38,7 @@ from crashkit.fault.paths import Paths
 
 MOST_ALTERNATIVES = 4
 _MOST_STEPS = 200
+_DEEPEST = 24
 _U64 = (1 << 64) - 1
 _OPERATORS = {
     "add": "+", "sub": "-", "and": "&", "or": "|", "xor": "^", "imul": "*", "shl": "<<",
@@ -127,6 +129,7 @@ class Origins:
 
     :ivar held: for a term found, the one the states have: a register may hold that. Only
         what no instruction on the way to the fault has computed anew is among them
+    :ivar returned: says what a call returned, in terms of this function
     """
 
     def __init__(self, flow: Dataflow, pc: int) -> None:
@@ -134,7 +137,9 @@ class Origins:
         self.held: dict[Term, Term] = {}
         self.paths = Paths(flow)
         self._pc = pc
+        self.returned: Callable[[Result, State], Term | None] | None = None
         self._steps = 0
+        self._deep = 0
         self._stale: set[Term] = set()
 
     def register(self, name: str, at: int | None = None) -> Term:
@@ -178,8 +183,15 @@ class Origins:
 
     def _expanded(self, term: Term, point: int, seen: frozenset[Term]) -> Term:
         self._steps += 1
-        if self._steps > _MOST_STEPS:
+        if self._steps > _MOST_STEPS or self._deep >= _DEEPEST:
             return term
+        self._deep += 1
+        try:
+            return self._followed(term, point, seen)
+        finally:
+            self._deep -= 1
+
+    def _followed(self, term: Term, point: int, seen: frozenset[Term]) -> Term:
         match term:
             case Merged():
                 return term if term in seen else self._merged(term, seen | {term})
@@ -187,11 +199,21 @@ class Origins:
                 return term if term in seen else self._defined(term, seen | {term})
             case Load() | PerCpu():
                 return self._loaded(term, point, seen)
+            case Result():
+                return self._returned(term, seen)
             case Sum(base=base, addend=addend):
                 return add(self.expand(base, point, seen), addend)
             case Masked() | Part():
                 return replace(term, base=self.expand(term.base, point, seen))
         return term
+
+    def _returned(self, term: Result, seen: frozenset[Term]) -> Term:
+        if self.returned is None or term in seen or term.at not in self.flow.instructions:
+            return term
+        made = self.returned(term, self.flow.state_before(term.at))
+        if made is None or UNKNOWN in _parts(made):
+            return term
+        return self.expand(made, term.at, seen | {term})
 
     def _loaded(self, term: Load | PerCpu, point: int, seen: frozenset[Term]) -> Term:
         if term.base != UNKNOWN:

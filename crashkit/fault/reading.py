@@ -27,17 +27,19 @@ from crashkit.dataflow import (
     split,
 )
 from crashkit.errors import Reason, Unavailable
-from crashkit.fault.elements import Elements
+from crashkit.fault.elements import Elements, this_cpu
 from crashkit.fault.given import in_callers_terms, needs_callers, result_type
 from crashkit.fault.guesses import as_plain_memory, beside_register, guessed
 from crashkit.fault.hints import NO_HINTS, Hints
-from crashkit.fault.joins import called, of_one_type
+from crashkit.fault.joins import as_entry, called, of_one_type
 from crashkit.fault.members import (
     Reading,
     dereference,
     is_anything,
     is_followed,
+    made_of,
     member_text,
+    narrowed,
     operand,
     short,
 )
@@ -50,6 +52,7 @@ from crashkit.symbols import SymbolAt, symbol_at
 __all__ = ["MOST_READINGS", "Reader", "Reading"]
 
 _U64 = 1 << 64
+_DEEPEST = 24
 _LONGEST_INDEX = 40
 _LARGEST_DECIMAL = 256
 _LOST = "where the value comes from is lost"
@@ -76,16 +79,24 @@ class Reader:
     :ivar parameters: where parameters are on entry, see
         :func:`crashkit.dataflow.parameters_of`
     :ivar hints: what else tells of the terms: variables, registers, types that fit
+    :param unsure: the parameters' types are an inference
     """
 
     def __init__(
-        self, prog: Program, parameters: Mapping[Term, Parameter], hints: Hints = NO_HINTS
+        self,
+        prog: Program,
+        parameters: Mapping[Term, Parameter],
+        hints: Hints = NO_HINTS,
+        *,
+        unsure: bool = False,
     ) -> None:
         self.prog = prog
         self.parameters = parameters
+        self._unsure = unsure
         self.hints = hints
         self._elements = Elements(self)
         self._known: dict[Term, tuple[Reading, ...] | Unavailable] = {}
+        self._deep = 0
 
     def readings(self, term: Term) -> tuple[Reading, ...]:
         """Every reading of a term, the most plausible first.
@@ -93,13 +104,18 @@ class Reader:
         :raises Unavailable: its type or definition is not known
         """
         known = self._known.get(term)
+        if known is None and self._deep >= _DEEPEST:
+            raise Unavailable("expression", Reason.UNSUPPORTED, "it is made in too many steps")
         if known is None:
             # A value that is made from itself, in a loop, is read by its other origins.
             self._known[term] = Unavailable("expression", Reason.AMBIGUOUS, "it is made in a loop")
+            self._deep += 1
             try:
                 known = self._named(term)
             except Unavailable as missing:
                 known = missing
+            finally:
+                self._deep -= 1
             self._known[term] = known
         if isinstance(known, Unavailable):
             raise known
@@ -142,6 +158,9 @@ class Reader:
         except Unavailable:
             named = [Reading(term=term, text=v.name, type=v.type) for v in variables]
             return tuple(sorted(named, key=lambda r: not is_followed(r.type))[:1])
+        entry = as_entry(found, variables)
+        if entry is not None:
+            return (entry,)
         if any(is_followed(reading.type) for reading in found):
             return tuple(called(r, variables[0].name) for r in found)
         # A pointer to anything, and the variable it was put into says what it points at.
@@ -159,13 +178,13 @@ class Reader:
             case Load():
                 return self._loaded(term)
             case PerCpu(base=base, offset=offset, size=size):
-                return tuple(map(_this_cpu, self.through(base, offset, size, term)))
+                return tuple(map(this_cpu, self.through(base, offset, size, term)))
             case Sum(base=base, addend=addend):
                 return self._sum(term, base, addend)
             case Masked(base=base, mask=bits):
                 return tuple(self._masked(r, bits, term) for r in self.readings(base))
             case Part(base=base, size=size, signed=signed):
-                return tuple(_narrowed(r, size, signed, term) for r in self.readings(base))
+                return tuple(narrowed(r, size, signed, term) for r in self.readings(base))
             case Result(target=target):
                 return (self._result(target, term),)
             case Const(value=value):
@@ -212,17 +231,20 @@ class Reader:
             detail = "it is no known parameter"
             raise Unavailable(f"{where} on entry", Reason.NO_DEBUGINFO, detail)
         own = term if isinstance(term, Entry) else Incoming(term.offset)
-        reading = Reading(term=own, text=parameter.name, type=parameter.type)
+        reading = self._as_declared(parameter, own)
         if isinstance(term, Entry) and needs_callers(reading):
             return in_callers_terms(reading, self.hints.entered(term))
         return reading
+
+    def _as_declared(self, parameter: Parameter, term: Term) -> Reading:
+        return Reading(term=term, text=parameter.name, type=parameter.type, unsure=self._unsure)
 
     def _in_frame(
         self, frame: FrameAddress, offset: int, size: int, term: Term
     ) -> tuple[Reading, ...]:
         parameter = self.parameters.get(FrameAddress(frame.offset + offset))
         if parameter is not None and (size_of(parameter.type) or 0) <= size:
-            return (Reading(term=term, text=parameter.name, type=parameter.type),)
+            return (self._as_declared(parameter, term),)
         local, rest = self._local(frame.offset + offset)
         if not rest and size_of(local.type.type) == size:  # local.type is a pointer to it
             return (replace(local, term=term, text=local.place or "", type=local.type.type),)
@@ -266,7 +288,7 @@ class Reader:
         right = self.number(term.right)
         sign = ">>" if term.operator == "sar" else term.operator
         text = f"{operand(left.text)} {sign} {operand(right)}"
-        return Reading(term=term, text=text, type=left.type, parent=left)
+        return made_of(left, term, text, left.type)
 
     def number(self, term: Term) -> str:
         """Write an integer by its expression, else by its value.
@@ -308,10 +330,10 @@ class Reader:
         if is_anything(reading) or reading.bare:
             text = f"{operand(reading.text)} {'+' if addend >= 0 else '-'} {abs(addend):#x}"
             void = self.prog.pointer_type(self.prog.void_type())
-            return (Reading(term=term, text=text, type=void, parent=reading),)
+            return (made_of(reading, term, text, void),)
         if target is None:
             text = f"{operand(reading.text)} {'+' if addend >= 0 else '-'} {short(abs(addend))}"
-            return (Reading(term=term, text=text, type=reading.type, parent=reading),)
+            return (made_of(reading, term, text, reading.type),)
         if addend < 0:
             return self._container(reading, addend, term)
         length = size_of(target)
@@ -320,7 +342,7 @@ class Reader:
             if not length or addend % length:
                 raise Unavailable("expression", Reason.AMBIGUOUS, "between two elements")
             text = f"{operand(reading.text)} + {addend // length}"
-            return (Reading(term=term, text=text, type=reading.type, parent=reading),)
+            return (made_of(reading, term, text, reading.type),)
         return tuple(
             Reading(
                 term=term,
@@ -353,7 +375,7 @@ class Reader:
                 type_ = self.prog.pointer_type(self.prog.type(held))
             except LookupError:
                 type_ = reading.type  # then it stays an integer, which nothing follows
-        return Reading(term=term, text=text, type=type_, parent=reading)
+        return made_of(reading, term, text, type_)
 
     def _result(self, target: int | None, term: Term) -> Reading:
         symbol = symbol_at(self.prog, target) if target is not None else None
@@ -370,18 +392,6 @@ class Reader:
             return prototype_of(self.prog, function).type
         except Unavailable:
             result = result_type(self.prog, function)
-            if result is None:
-                raise
-            return result
-
-
-def _this_cpu(reading: Reading) -> Reading:
-    return replace(reading, text=f"this_cpu({reading.text})", place=None)
-
-
-def _narrowed(reading: Reading, size: int, signed: bool, term: Term) -> Reading:
-    length = size_of(reading.type)
-    text = reading.text
-    if length is None or length > size:
-        text = f"({'s' if signed else 'u'}{8 * size}){operand(text)}"
-    return Reading(term=term, text=text, type=reading.type, parent=reading.parent)
+            if result is None and "." not in function.name:
+                raise  # a clone is a function of the source, and what it returned is its result
+            return result or self.prog.pointer_type(self.prog.void_type())

@@ -20,11 +20,11 @@ def progress_of(draft: Draft, here: Here, instruction: Instruction) -> str | Non
     size = _size(instruction)
     if not instruction.repeats or left is None or not size:
         return None
-    rest = f"{left * size:#x} bytes were left to do"
+    rest = f"{left * size} bytes were left to do"
     total = _total(here, left)
     if total is None:
         return rest
-    return f"{(total - left) * size:#x} of {total * size:#x} bytes were done"
+    return f"{(total - left) * size} of {total * size} bytes were done"
 
 
 def name_moved(draft: Draft, here: Here, instruction: Instruction) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from drgn import Program
 
@@ -25,6 +26,7 @@ from crashkit.dataflow import (
 )
 from crashkit.errors import Reason, Unavailable
 from crashkit.fault.origins import Computed, Element, Origins
+from crashkit.fault.returned import of_arguments
 from crashkit.memory import read_bytes
 from crashkit.unwind import Frame
 from crashkit.value import Certainty, Origin, facts
@@ -62,6 +64,7 @@ class Values:
         self.flow = flow
         self.state: State = flow.state_before(frame.pc)
         self.origins = Origins(flow, frame.pc)
+        self.origins.returned = partial(of_arguments, prog)
         self.passed: Callable[[str], Known] | None = None
         # A repeated string instruction that faulted has moved its registers on.
         self._moved = _STRING if flow.instructions[frame.pc].repeats else ()

@@ -91,6 +91,8 @@ def _origin(step: OriginStep) -> Json:
     part.put_address("now", step.now)
     part.put("identity", step.identity)
     part.put("one_of", list(step.one_of))
+    part.put("through", list(step.through))
+    part.put("returned_by", list(step.returned_by))
     return part.done()
 
 

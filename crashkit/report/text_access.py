@@ -9,7 +9,8 @@ from crashkit.report.parts import Json
 from crashkit.report.text_operand import accessed
 
 _VERBS = {"read": "read", "write": "wrote", "exec": "called"}
-_NOUNS = {"read": "read of", "write": "write to", "exec": "call of"}
+_FAILED = "a check in the code failed"
+"""How a diagnosis begins that says what was checked."""
 _MOST_ORIGINS = 3
 _PLAIN = re.compile(r"\*\(u\d+ \*\)(\w+)")
 """What a repeated instruction reads or writes through a parameter without a type."""
@@ -28,8 +29,8 @@ def is_division(fault: Json) -> bool:
 def did(fault: Json) -> str:
     """Say what the instruction did, as the rest of a sentence about it."""
     if is_check(fault):
-        condition = fault.get("condition")
-        return "failed a check of its own" + (f": {condition['text']}" if condition else "")
+        failed = str(fault["diagnosis"]["statement"] or "").removeprefix(_FAILED)
+        return f"failed a check of its own{': ' * bool(failed)}{failed.removeprefix(': ')}"
     if is_division(fault):
         return f"divided {fault['expression']}" if fault["expression"] else "divided by zero"
     if fault["access"] is None:
@@ -52,29 +53,28 @@ def _where(fault: Json) -> str:
     return f"address {bare(fault['address'])}" if fault["address"] else "an unknown address"
 
 
-def subject(fault: Json) -> str:
-    """Name what the instruction did, as the head of a line."""
-    if is_check(fault):
-        said = str(fault["diagnosis"]["statement"] or "a check in the code failed")
-        return said.replace("failed: ", "failed because ", 1)
-    if is_division(fault):
-        return f"division {fault['expression'] or fault['instruction']}"
-    at = f" ({bare(fault['address'])})" if fault["address"] else ""
+def who(fault: Json) -> str:
+    """Name what ran: a function; the caller's place, of a call or jump that failed."""
     if fault["access"] == "exec":
-        by = f" by {fault['called_from']}" if fault.get("called_from") else ""
-        if not fault["expression"]:
-            return f"jump to {_where(fault)}{by}"
-        return f"call of {fault['expression']}{at}{by}"
-    if fault.get("conflict") and fault["instruction"]:
-        at = _where(fault) if fault["address"] else "what the CPU reported"
-        return f"{fault['instruction']}: {at} is not where its registers point (CONFLICT)"
-    if fault["access"] is None and fault["instruction"]:
-        faulted = f", which faulted at {_where(fault)}" if fault["address"] else ""
-        return f"execution of {fault['instruction']}{faulted}"
-    noun = _NOUNS.get(fault["access"], "access to")
-    if not fault["expression"]:
-        return f"{fault['access'] or 'access'} of {accessed(fault)}"
-    return f"{noun} {_expression(fault)}{at}"
+        return str(fault.get("called_from") or "It")  # there is no function there
+    return f"{fault['symbol']}()" if fault["symbol"] else "It"
+
+
+def at_address(fault: Json) -> str:
+    """Say where that was, behind :func:`did`, which says it itself where it has no expression."""
+    if not fault["address"] or is_check(fault) or is_division(fault):
+        return ""
+    if fault["access"] is None:
+        return f", which faulted at {_where(fault)}" if fault["instruction"] else ""
+    return f" ({bare(fault['address'])})" if fault["expression"] else ""
+
+
+def conflicting(fault: Json) -> str | None:
+    """Say that the CPU reported another address than the instruction accesses; None if not."""
+    if not fault.get("conflict") or not fault["instruction"]:
+        return None
+    at = _where(fault) if fault["address"] else "what the CPU reported"
+    return f"{fault['instruction']}: {at} is not where its registers point (CONFLICT)"
 
 
 def came_from(fault: Json) -> list[str]:
@@ -89,7 +89,10 @@ def came_from(fault: Json) -> list[str]:
         now = ""
         if step["now"] and step["now"] != step["value"]:
             now = f", {bare(step['now'])} now"
-        lines.append(f"{step['function']} (#{step['frame']}) passed {said}{value}{now}{unsure}")
+        who = f"{step['function']} (#{step['frame']})"
+        if step.get("through"):
+            who += f", by way of {', '.join(step['through'])} (tail calls),"
+        lines.append(f"{who} passed {said}{value}{now}{unsure}")
     ways = [one["expression"] or "?" for one in fault.get("one_of", ())]
     if any(way != "?" for way in ways):
         lines.append(f"{fault['null_or_bad'] or fault['bad_register']}: one of {', '.join(ways)} ~")

@@ -97,9 +97,9 @@ MUTANTS = (
     Mutant("code behind fillers", _ANALYSIS, "            address = instruction.end\n"
            "            if address in self.leaders:\n                break",
            "            return None\n            if address in self.leaders:\n                break"),
-    Mutant("branches also fall through", _ANALYSIS,
-           "_FALLS_THROUGH = (Flow.NEXT, Flow.BRANCH, Flow.CALL)",
-           "_FALLS_THROUGH = (Flow.NEXT, Flow.CALL)"),
+    Mutant("branches also fall through", "crashkit/dataflow/reach.py",
+           "FALLS_THROUGH = (Flow.NEXT, Flow.BRANCH, Flow.CALL)",
+           "FALLS_THROUGH = (Flow.NEXT, Flow.CALL)"),
     Mutant("an int3 hides an instruction", _ANALYSIS,
            'if instruction.operation in ("int3", "(bad)"):', 'if instruction.operation == "?":'),
     Mutant("an unresolved jump", _ANALYSIS,

@@ -109,6 +109,27 @@ def test_an_entry_by_what_gave_it(
     assert says is None or says in found.evidence
 
 
+@pytest.mark.parametrize(
+    ("ctype", "says"), [("struct xa_node *", True), ("struct journal *", False)]
+)
+def test_only_an_xarray_nodes_slots_have_its_entries(
+    memory: Memory, ctype: str, says: bool
+) -> None:
+    bad = BadValue(name="it->slots[3]", value=0x2B, faulted_at=0x33)
+    holder = replace(link("it", OBJECT, None), ctype=ctype)
+    found = diagnose_in_memory(
+        xarray(memory).kernel.prog, diagnose(bad), bad, access="read",
+        chain=(holder, replace(link("it->slots[3]", 0x2B, None), address=None)),
+    )  # fmt: skip
+    assert ("xarray" in found.details) == says
+
+
+def test_a_kernel_without_xarrays_has_none_of_their_entries(memory: Memory) -> None:
+    # Up to v4.19 radix trees have nodes in the cache of this name, and other marks.
+    found = memory.diagnose(0x2B, place=in_slot(memory, 7), at=0x63)
+    assert (found.kind, found.details.get("xarray")) == ("null", None)
+
+
 @pytest.mark.parametrize(("low", "says"), [(1, "an anonymous page's anon_vma"), (0, None)])
 def test_a_page_that_is_no_files_is_said(memory: Memory, low: int, says: str | None) -> None:
     bad = BadValue(name="folio->mapping->host", value=WILD, faulted_at=None)
@@ -119,3 +140,23 @@ def test_a_page_that_is_no_files_is_said(memory: Memory, low: int, says: str | N
     )  # fmt: skip
     told = [line for line in found.evidence if "folio->mapping has the flag 1" in line]
     assert told == ([f"folio->mapping has the flag 1: {says}, no file's"] if says else [])
+
+
+def test_an_entry_that_other_functions_only_handed_back(memory: Memory) -> None:
+    xarray(memory)
+    step = OriginStep(
+        frame=5, function="seq_read_iter", parameter="v", expression=None, ctype=None,
+        value=0x2B, certainty=Certainty.PROVED, returned_by=("ent_next", "xa_find"),
+    )  # fmt: skip
+
+    def kind(passed: OriginStep) -> tuple[str, tuple[str, ...]]:
+        bad = BadValue(name="v", value=0x2B)
+        found = diagnose_in_memory(
+            memory.kernel.prog, diagnose(bad), bad, access="read",
+            chain=(link("v", 0x2B, None),), origins=(passed,),
+        )  # fmt: skip
+        return found.kind, found.evidence
+
+    assert kind(step) == ("other", ("~ it came back from xa_find(), by way of ent_next()",))
+    assert kind(replace(step, value=0x2C))[0] == "null"
+    assert kind(replace(step, returned_by=("ent_next",)))[0] == "null"

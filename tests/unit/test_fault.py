@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from drgn import Object, TypeKind, TypeMember, TypeParameter
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from drgn import Object, TypeKind, TypeMember
 
 from crashkit.errors import Reason
-from crashkit.fault import BadValue, Fault, diagnose, explain_fault, is_noncanonical
+from crashkit.fault import Fault, explain_fault
 from crashkit.value import Certainty, Origin
 from tests.unit import code_doubles as code
 from tests.unit.code_doubles import BASE, Snippet, add_function, fault_frame
@@ -337,10 +335,6 @@ def test_readings_of_a_union_are_kept_while_they_fit(
     assert (fault.certainty is Certainty.INFERRED) == bool(alternatives)
 
 
-def _parameter(kernel: Kernel, ctype: str, name: str) -> TypeParameter:
-    return TypeParameter(kernel.type(ctype), name)
-
-
 def test_a_refused_address_has_no_cr2(kernel: Kernel) -> None:
     poison = 0xDEAD_0000_0000_0100
     snippet = code.EL7_DELIVER
@@ -368,64 +362,3 @@ def test_code_that_is_not_in_the_dump(kernel: Kernel) -> None:
     assert fault.address == 0xA30
     assert fault.absent["instruction"] is Reason.NOT_IN_DUMP
     assert set(fault.absent) == set(fault.why)
-
-
-@pytest.mark.parametrize(
-    ("value", "addend", "kind"),
-    [
-        (0, 0, "null"),
-        (0x10, 0, "null"),
-        (0, -0x20, "container-of-null"),
-        ((1 << 64) - 12, 0, "err-ptr"),
-        ((1 << 64) - 4095, 0, "err-ptr"),
-        ((1 << 64) - 0xF0, 0, "container-of-null"),
-        ((1 << 64) - 4096, 0, "other"),
-        (0xDEAD_0000_0000_0100, 0, "list-poison"),
-        (0xDEAD_0000_0000_0122, 0, "list-poison"),
-        (0xDEAD_0000_0010_0100, 0, "list-poison"),
-        (0x6B6B_6B6B_6B6B_6B6B, 0, "poison"),
-        (0xA56B_6B6B_6B6B_6B6B, 0, "poison"),
-        (0x5A5A_5A5A_5A5A_5A5A, 0, "poison"),
-        (0x6F6C_6C65_482F_3A41, 0, "ascii"),
-        (0x1234_5678_9ABC_DEF0, 0, "non-canonical"),
-        (0x0000_7FFF_0000_1000, 0, "user-pointer"),
-        (0x1000, 0, "user-pointer"),
-        (CT, 0, "other"),
-    ],
-)
-def test_what_a_bad_value_says(value: int, addend: int, kind: str) -> None:
-    assert diagnose(BadValue(name="p", value=value, addend=addend)).kind == kind
-
-
-def test_text_in_a_pointer_is_escaped() -> None:
-    statement = diagnose(BadValue(name="p", value=int.from_bytes(b"A:/Hello", "little"))).statement
-    assert "A:/Hello" in statement
-
-
-def test_paging_depth_decides_what_is_refused() -> None:
-    between = 0x00FF_0000_0000_0000
-    assert is_noncanonical(between, five_level=False, no_address=False)
-    assert not is_noncanonical(between, five_level=True, no_address=True)
-    assert is_noncanonical(between, five_level=None, no_address=True)
-    assert not is_noncanonical(between, five_level=None, no_address=False)
-    assert is_noncanonical(0x0100_0000_0000_0000, five_level=True, no_address=False)
-    assert not is_noncanonical(CT, five_level=False, no_address=True)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.binary(min_size=1, max_size=60), st.integers(0, (1 << 64) - 1))
-def test_any_code_is_explained_or_has_reasons(junk: bytes, address: int) -> None:
-    kernel = Kernel()
-    kernel.struct("nf_conn", 0x138, ("status", "long", 0x80))
-    kernel.put(BASE, junk)
-    kernel.symbol("f", BASE, len(junk))
-    snippet = Snippet(source="", code=junk)
-    prototype = kernel.prog.function_type(
-        kernel.prog.void_type(), [_parameter(kernel, "struct nf_conn *", "ct")]
-    )
-    frame = fault_frame(snippet, BASE, rdi=CT, rsp=SP, rax=address)
-    fault = explain_fault(kernel.prog, frame, fault_address=address, prototype=prototype)
-    assert set(fault.absent) == set(fault.why)
-    for key, reason in fault.absent.items():
-        assert getattr(fault, key) is None
-        assert isinstance(reason, Reason)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from drgn import TypeKind, TypeParameter
 
+from crashkit.dataflow import Entry
+from crashkit.errors import Reason, Unavailable
 from crashkit.fault import Fault, explain_fault
+from crashkit.fault.given import lent
+from crashkit.fault.library import library_parameters, meant_by
+from crashkit.fault.members import Reading, is_same, made_of, narrowed
+from crashkit.fault.threads import thread_data
+from crashkit.symbols import SymbolAt
 from crashkit.unwind import Frame
 from crashkit.value import Certainty
 from tests.unit import fault_doubles as code
@@ -153,6 +161,78 @@ def test_a_threads_argument_is_what_it_was_made_with(kernel: Kernel) -> None:
     assert [step.expression for step in fault.origins] == ["kthread_data(current)"]
 
 
+def by_pointer(kernel: Kernel, snippet: Snippet, *parameters: tuple[str, str]) -> Fault:
+    """A fault in what was called through a pointer to a function of a volume."""
+    prog = kernel.prog
+    volume = TypeParameter(kernel.type("struct volume *"))
+    function = prog.pointer_type(prog.function_type(prog.void_type(), [volume]))
+    kernel._types[TypeKind.TYPEDEF, "work_t"] = prog.typedef_type("work_t", function)
+    kernel.struct("link", 16, ("next", "struct link *", 0), ("prev", "struct link *", 8))
+    kernel.struct("item", 0x30, ("run", "work_t", 8), ("entry", "struct link", 0x10))
+    kernel.struct("owner", 8, ("item", "struct item *", 0))
+    add_function(kernel, "caller", snippet, *parameters, address=CALLER)
+    kernel.put(OBJECT - 8, CALLEE.to_bytes(8, "little"))
+    kernel.put(OBJECT, OTHER.to_bytes(8, "little"))
+    kernel.put(OTHER + 8, CALLEE.to_bytes(8, "little"))
+    offset = next(i for i in snippet.listing() if i.operation == "call").end - BASE
+    frame = at(snippet, CALLER, "caller", offset, rsp=SP + 8, rbx=OBJECT)
+    caller = replace(frame, index=1, interrupted=False)
+    add_function(kernel, "work", code.DEEP_LEAF, address=CALLEE, described=False)
+    leaf = at(code.DEEP_LEAF, CALLEE, "work", 4, rdi=OBJECT, rax=0)
+    return explain_fault(prog, leaf, fault_address=8, frames=(leaf, caller))
+
+
+def test_a_pointers_type_is_as_sure_as_the_pointer_was_read(kernel: Kernel) -> None:
+    sure = by_pointer(kernel, code.CALL_OPS, ("struct owner *", "o"))
+    assert sure.expression == "((struct volume *)o)->mirror->number"
+    assert sure.certainty is Certainty.PROVED
+
+
+def test_a_pointer_in_an_inferred_container_gives_an_inferred_type(kernel: Kernel) -> None:
+    link, unused = ("struct link *", "n"), ("struct item *", "unused")
+    fault = by_pointer(kernel, code.CALL_CONTAINERS, link, unused)
+    assert fault.expression == "((struct volume *)n)->mirror->number"
+    assert fault.certainty is Certainty.INFERRED
+
+
+def test_arithmetic_on_an_inference_is_one(kernel: Kernel) -> None:
+    guess = Reading(term=Entry("rdi"), text="g", type=kernel.type("long"), unsure=True)
+    assert made_of(guess, Entry("rsi"), "g + 8", guess.type).unsure
+    assert narrowed(guess, 4, False, Entry("rsi")).unsure
+    assert not made_of(replace(guess, unsure=False), Entry("rsi"), "g + 8", guess.type).unsure
+
+
+def test_types_of_one_name_and_two_forms_are_not_the_same(kernel: Kernel) -> None:
+    one = kernel.type("struct volume *")
+    kernel.struct("volume", 0x100, ("number", "long", 0), ("mirror", "struct volume *", 0x10))
+    other = kernel.type("struct volume *")
+    assert is_same(one, one)
+    assert not is_same(one, other)
+    readings = [Reading(term=Entry("rdi"), text="v", type=type_) for type_ in (one, other)]
+    assert lent(readings, "rdi") is None
+    assert lent(readings[:1], "rdi") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "registers"),
+    [
+        ("memcpy", {"rdi": "dest", "rsi": "src", "rdx": "count"}),
+        ("rep_movs_alternative", {"rdi": "to", "rsi": "from", "rcx": "count"}),
+        ("rep_stos_alternative", {"rdi": "to", "rcx": "count"}),
+        ("copy_user_enhanced_fast_string", {"rdi": "to", "rsi": "from", "rdx": "count"}),
+        ("find_it", {}),
+    ],
+)
+def test_where_assembly_functions_have_their_parameters(
+    kernel: Kernel, name: str, registers: dict[str, str]
+) -> None:
+    kernel.type("unsigned long")
+    found = library_parameters(kernel.prog, SymbolAt(name=name, address=BASE, size=8, module=None))
+    assert {
+        term.register: p.name for term, p in found.items() if isinstance(term, Entry)
+    } == registers
+
+
 def undescribed(kernel: Kernel, snippet: Snippet, text: str, address: int, **had: int) -> Fault:
     add_function(kernel, "f", snippet, described=False)
     frame = at(snippet, BASE, "f", snippet.at(text) - BASE, **had)
@@ -201,4 +281,25 @@ def test_a_result_has_the_type_of_what_it_was_got_from(kernel: Kernel) -> None:
 
 
 def test_a_result_of_several_kinds_has_no_type(kernel: Kernel) -> None:
-    assert "open_it" not in (reads_result(kernel, code.RETURNS_CALL_OR_NUMBER).expression or "")
+    fault = reads_result(kernel, code.RETURNS_CALL_OR_NUMBER)
+    assert fault.null_or_bad == "*(u64 *)(open_it() + 0x10)"
+    assert fault.certainty is Certainty.INFERRED
+
+
+def test_a_thread_function_of_the_kernel_takes_what_it_is_known_to(kernel: Kernel) -> None:
+    kernel.struct("worker", 0x40, ("id", "int", 8))
+    worker = SymbolAt(name="worker_thread", address=BASE, size=8, module=None)
+    found = meant_by(kernel.prog, worker, "__worker")
+    assert found is not None
+    assert found.type_name() == "struct worker *"
+    assert meant_by(kernel.prog, worker, "other") is None
+    # A module's function may be called so, too.
+    assert meant_by(kernel.prog, replace(worker, module="kinds"), "__worker") is None
+    kernel.forget("worker")
+    assert meant_by(kernel.prog, worker, "__worker") is None
+
+
+def test_without_a_crashed_thread_its_argument_is_not_known(kernel: Kernel) -> None:
+    with pytest.raises(Unavailable) as missing:
+        thread_data(kernel.prog, CALLEE)
+    assert missing.value.reason is Reason.NO_DEBUGINFO

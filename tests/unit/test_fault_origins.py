@@ -188,6 +188,35 @@ def test_a_call_through_null_is_explained_where_it_was_made(kernel: Kernel) -> N
     assert [link.value for link in fault.chain] == [OBJECT, OTHER, 0]
 
 
+@pytest.mark.parametrize("now", [OTHER, None])
+def test_a_call_is_an_inference_where_its_pointer_is_another_now(
+    kernel: Kernel, now: int | None
+) -> None:
+    # What it called may have jumped on to the bad address with the same return address.
+    snippet = code.CALL_OPS
+    kernel.struct("object", 0x10, ("ops", "struct ops *", 0))
+    add_function(kernel, "f", snippet, ("struct object *", "o"))
+    call = next(i for i in snippet.listing() if i.operation == "call")
+    kernel.put(SP, call.end.to_bytes(8, "little"))
+    kernel.put(OTHER + 8, (now or 0).to_bytes(8, "little"))
+    if now is None:
+        kernel.drop(OTHER)
+    frame = fault_frame(snippet, 0, rsp=SP, rax=OTHER, rdi=OBJECT, rbx=OBJECT)
+    fault = explain_fault(kernel.prog, frame, fault_address=0)
+    assert (fault.expression, fault.certainty) == ("o->ops->submit", Certainty.INFERRED)
+
+
+def test_a_call_that_went_elsewhere_did_not_lead_to_the_fault(kernel: Kernel) -> None:
+    snippet = code.CALL_ANY
+    add_function(kernel, "f", snippet, VOLUME)
+    call = next(i for i in snippet.listing() if i.operation == "call")
+    kernel.put(SP, call.end.to_bytes(8, "little"))
+    frame = fault_frame(snippet, 0, rsp=SP, rax=OTHER, rbx=OBJECT)
+    fault = explain_fault(kernel.prog, frame, fault_address=0)
+    assert (fault.expression, fault.null_or_bad) == (None, None)
+    assert f"went to {OTHER:#x}" in fault.why["expression"]
+
+
 def test_the_comparison_that_led_to_a_trap(kernel: Kernel) -> None:
     kernel.struct("queue", 0x20, ("limit", "unsigned int", 8))
     fault = fault_of(
@@ -236,7 +265,7 @@ def test_a_copy_that_stopped_half_way(kernel: Kernel) -> None:
         ("char *", "from"), ("long", "n"), rdi=OBJECT + 0x40, rsi=OTHER + 0x40, rdx=0x100,
         rcx=0xC0,
     )  # fmt: skip
-    assert fault.progress == "0x40 of 0x100 bytes were done"
+    assert fault.progress == "64 of 256 bytes were done"
     # The registers have moved on: none of them still has what was passed.
     assert fault.chain[0].value is None
 
@@ -348,5 +377,5 @@ def test_a_pointer_that_a_copy_may_have_moved_on_is_not_the_parameter(
         kernel, code.COPY_COUNTED, "rep movsb %ds:(%rsi),%es:(%rdi)", at, ("char *", "to"),
         ("char *", "from"), ("long", "n"), rdi=OBJECT + low, rsi=at, rdx=0, rcx=0xC0,
     )  # fmt: skip
-    assert fault.progress == "0xc0 bytes were left to do"
+    assert fault.progress == "192 bytes were left to do"
     assert fault.diagnosis.statement.startswith(f"{name} was ")
