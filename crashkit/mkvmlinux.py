@@ -58,14 +58,20 @@ def check(crash: Crash) -> tuple[CoreSymbols, BtfTypes, int]:
     """
     if crash.types != "btf":
         why = "; ".join(crash.warnings) or "the file is no dump of memory"
-        raise SymbolsError(f"no vmlinux can be made without the dump's kallsyms and BTF: {why}")
+        raise SymbolsError(
+            f"no vmlinux can be made of {crash.target.path} without its kallsyms and BTF: {why}"
+        )
     prog = crash.prog
     symbols, types = names_of(prog).find_symbols, prog.cache.get(CACHE_KEY)
     if not isinstance(symbols, CoreSymbols) or not isinstance(types, BtfTypes):
-        raise SymbolsError("no vmlinux can be made without the dump's kallsyms and BTF")
+        raise SymbolsError(
+            f"no vmlinux can be made of {crash.target.path} without its kallsyms and BTF"
+        )
     machine = _MACHINES.get(prog.platform.arch) if prog.platform else None
     if machine is None:
-        raise SymbolsError(f"no vmlinux can be made for {crash.target.arch}")
+        raise SymbolsError(
+            f"no vmlinux can be made of {crash.target.path}: {crash.target.arch} is not supported"
+        )
     return symbols, types, machine
 
 

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from crashkit.cli.startup import leave, prepare
+from crashkit.cli.startup import leave, open_streams, prepare
+
+_INTERRUPTED = 130
 
 
 def main() -> NoReturn:
     """Run ``crashkit``."""
+    open_streams()
+    try:
+        _run()
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        leave(end.code)
+    except KeyboardInterrupt:  # before a command began, or after it ended
+        from crashkit.cli.output import complain
+
+        complain("interrupted")
+        leave(_INTERRUPTED)
+    leave(0)
+
+
+def _run() -> None:
     prepare()
     from crashkit.cli import (
         code,
@@ -26,10 +44,4 @@ def main() -> NoReturn:
 
     for more in (code, conntrack, conncount, diff, doctor, log, mkvmlinux, oops, recipes, skb):
         more.register()
-    try:
-        app(prog_name="crashkit")
-    except SystemExit as end:
-        if not isinstance(end.code, int):
-            raise
-        leave(end.code)
-    leave(0)
+    app(prog_name="crashkit")

@@ -7,14 +7,18 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crashkit._version import __version__
 from crashkit.cli.options import Options, check, with_common
 from crashkit.cli.output import Output, complain
-from crashkit.errors import CrashkitError, Reason, Unavailable, UsageError
+from crashkit.errors import CrashkitError, Reason, Unavailable
+from crashkit.report.escape import safe
+
+if TYPE_CHECKING:
+    from crashkit.crash import Crash
 
 INTERRUPTED = 130
 INTERNAL = 1
@@ -50,14 +54,18 @@ def _main(
 
 
 def _run(
-    formats: tuple[str, ...], syntaxes: tuple[str, ...], work: Callable[[], int], options: Options
+    formats: tuple[str, ...],
+    syntaxes: tuple[str, ...],
+    work: Callable[[], int],
+    options: Options,
+    about: Path | None = None,
 ) -> None:
     # Every way a command can end, as one sentence and one exit code.
     try:
         check(options, formats, syntaxes)
         code = work()
     except Unavailable as missing:
-        complain(_one_line(missing))
+        complain(f"{safe(about)}: {_one_line(missing)}" if about else _one_line(missing))
         code = 4 if missing.reason is Reason.NO_DEBUGINFO else 5
     except CrashkitError as error:
         complain(_one_line(error))
@@ -74,8 +82,6 @@ def _run(
 
 
 def _one_line(error: BaseException) -> str:
-    from crashkit.report.escape import safe
-
     return safe(" ".join(str(error).split()))
 
 
@@ -121,9 +127,6 @@ def triage(
 
     dump, symbols = tell_apart(files)
     extra = options.recipes or []
-    for directory in extra:
-        if not directory.is_dir():
-            raise UsageError(f"--recipes {directory} is not a directory")
     with closing(Output(options.output, files, options.color)) as output:
         telling = Telling(options)
         with open_or_what_is_left(dump, options, symbols, telling) as (crash, failed):
@@ -148,14 +151,18 @@ def bt(
     raw: Annotated[bool, typer.Option("-f", help="With the words of each frame.")] = False,
 ) -> int:
     """Show stack traces with arguments: the crashed thread's unless told (-v: their proofs)."""
-    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.cli.inputs import open_crash, open_dump, warn
     from crashkit.cli.stacks import Wanted, chosen_stacks
     from crashkit.pipeline import exit_code
     from crashkit.report import build_bt, render_bt, render_json
 
     wanted = Wanted.of(all_cpus=all_cpus, pid=pid, cpus=cpu, all_tasks=all_tasks)
     with closing(Output(options.output, [vmcore], options.color)) as output:
-        with open_crash(vmcore, options) as crash:
+        with (
+            open_dump(vmcore, options, "no other stack than the one printed")
+            if wanted != Wanted()
+            else open_crash(vmcore, options)
+        ) as crash:
             document = build_bt(crash, chosen_stacks(crash, wanted), raw=raw)
             warn(crash, options)
             code = exit_code(crash)
@@ -184,6 +191,8 @@ def run(
                 finding = run_recipe(chosen, crash)
             except Unavailable as missing:
                 unknown = str(missing)
+            if finding is None and not unknown:
+                unknown = _why_not_known(crash)
             document = build_run(crash, recipe, finding, unknown)
             warn(crash, options)
             code = exit_code(crash)
@@ -197,6 +206,14 @@ def run(
         complain(f"recipe {finding.error}")
         return INTERNAL
     return _RUN_CODES[finding.verdict.value]
+
+
+def _why_not_known(crash: Crash) -> str | None:
+    # Most symptoms are told by the log: without it, one that was not seen may have been there.
+    try:
+        return None if crash.log else "the kernel log is empty"
+    except Unavailable as missing:
+        return str(missing)
 
 
 @command(recipes_app, "list")

@@ -50,14 +50,14 @@ def dis(
     lines: _LINES = False,
 ) -> int:
     """Disassemble from the dump, members as comments; the faulting instruction is marked."""
-    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.cli.inputs import open_dump, warn
     from crashkit.crash.code import find_code
     from crashkit.fault.listing import list_function
     from crashkit.pipeline import exit_code
     from crashkit.report import build_dis, render_dis, render_json
 
     with closing(Output(options.output, [vmcore], "never")) as output:
-        with open_crash(vmcore, options) as crash:
+        with open_dump(vmcore, options, "no code to disassemble") as crash:
             function, address = find_code(crash.prog, place)
             listing = list_function(
                 crash.prog,

@@ -16,12 +16,12 @@ def register() -> None:
 
 def conncount(vmcore: Vmcore, options: Options) -> int:
     """Show connlimit: rules, lists of counted connections and what they cost (-v: every list)."""
-    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.cli.inputs import open_dump, warn
     from crashkit.pipeline import exit_code
     from crashkit.report import build_conncount, render_conncount, render_json
 
     with closing(Output(options.output, [vmcore], options.color)) as output:
-        with open_crash(vmcore, options) as crash:
+        with open_dump(vmcore, options, "no connection to be counted") as crash:
             document = build_conncount(crash)
             warn(crash, options)
             code = exit_code(crash)

@@ -11,7 +11,7 @@ import typer
 from crashkit.cli.app import Vmcore, app, command
 from crashkit.cli.options import Options
 from crashkit.cli.output import Output, complain
-from crashkit.errors import UsageError
+from crashkit.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crashkit.report import Listing
 
 LISTS = ("hash", "unconfirmed", "dying", "expect")
+_MAX_MODULES = 10_000
 _PARTIAL = 5
 
 
@@ -61,8 +62,9 @@ def conntrack(
     mark: Annotated[str | None, typer.Option(metavar="VALUE[/MASK]", help="Mark.")] = None,
 ) -> int:
     """List the connections as conntrack -L does, or explain one (--explain ADDRESS)."""
-    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.cli.inputs import open_dump, warn
     from crashkit.decode.conntrack_filter import Wanted
+    from crashkit.pipeline import exit_code
 
     wanted = Wanted(
         proto=proto,
@@ -81,12 +83,31 @@ def conntrack(
         raise UsageError("--explain takes one address and no filter")
     with (
         closing(Output(options.output, [vmcore], "never")) as output,
-        open_crash(vmcore, options) as crash,
+        open_dump(vmcore, options, "no connection table to be read") as crash,
     ):
         warn(crash, options)
+        if not _is_loaded(crash) and options.output_format == "text":
+            output.write("nf_conntrack is not loaded: this kernel tracks no connections.\n")
+            return exit_code(crash)
         if explain is not None:
             return _explain(crash, options, output, explain)
         return _list(crash, options, output, wanted, chosen)
+
+
+def _is_loaded(crash: Crash) -> bool:
+    # Where the list of modules breaks off it may be: what is missing is said where it is read.
+    from drgn.helpers.linux.module import for_each_module
+
+    from crashkit.memory import BROKEN_WALK, bounded
+    from crashkit.symbols import find_symbol
+
+    if find_symbol(crash.prog, "nf_conntrack_hash") is not None:
+        return True
+    try:
+        modules = bounded(for_each_module(crash.prog), _MAX_MODULES, "modules")
+        return any(module.name.string_() == b"nf_conntrack" for module in modules)
+    except (Unavailable, LookupError, *BROKEN_WALK):
+        return True
 
 
 def _chosen(text: str | None) -> tuple[str, ...] | None:
@@ -121,7 +142,7 @@ def _list(
         for line in render_conntrack_summary(listing.totals()):
             complain(line)
     code = exit_code(crash)
-    return _PARTIAL if code == 0 and listing.lost else code
+    return _PARTIAL if code == 0 and listing.lost and _is_loaded(crash) else code
 
 
 def _entries(

@@ -11,7 +11,8 @@ import typer
 
 from crashkit.cli.app import app, command
 from crashkit.cli.options import Options
-from crashkit.cli.output import Output
+from crashkit.cli.output import Output, complain
+from crashkit.cli.paths import is_same
 from crashkit.errors import SymbolsError, TargetError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def diff(first: First, second: Second, options: Options) -> int:
     from crashkit.diff import compare
     from crashkit.pipeline import PARTIAL, exit_code
     from crashkit.report.diff import build_diff, diff_lines
+    from crashkit.report.escape import safe
     from crashkit.report.json_text import render_json
     from crashkit.report.text_diff import render_diff
 
@@ -51,6 +53,8 @@ def diff(first: First, second: Second, options: Options) -> int:
         crashes = (a, b)
         difference = compare(a, b)
         document = build_diff(a, b, difference)
+        if is_same(first, second) and not options.quiet:
+            complain(f"warning: {safe(first)} and {safe(second)} are the same file")
         for crash in crashes:
             warn(crash, options)
         codes = {exit_code(crash) for crash in crashes}

@@ -9,30 +9,13 @@ from typing import TYPE_CHECKING
 
 from crashkit.cli.options import Options
 from crashkit.cli.output import complain
-from crashkit.errors import SymbolsError, UsageError
+from crashkit.cli.paths import check_directories, check_symbol_files, is_symbol_file
+from crashkit.errors import SymbolsError, TargetError, UsageError
 from crashkit.report.escape import safe
 from crashkit.target import is_split_part
 
 if TYPE_CHECKING:
     from crashkit.crash import Crash
-
-_ELF = b"\x7fELF"
-_ET_CORE = 4  # elf.h
-_TYPE_OFFSET = 16  # e_type follows e_ident (ELF specification, figure 1-3)
-
-
-def is_symbol_file(path: Path) -> bool:
-    """Whether a file is ELF and no core dump: a vmlinux, a module or a debug file."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_TYPE_OFFSET + 2)
-    except OSError:
-        return False  # opening it as a dump gives the sentence that says why
-    if len(head) < _TYPE_OFFSET + 2 or not head.startswith(_ELF):
-        return False
-    order = "little" if head[5] == 1 else "big"
-    kind = int.from_bytes(head[_TYPE_OFFSET:], "little" if order == "little" else "big")
-    return kind != _ET_CORE
 
 
 def tell_apart(files: list[Path]) -> tuple[Path, list[Path]]:
@@ -73,13 +56,9 @@ def open_crash(
     from crashkit import crash as crash_
 
     files = [*(options.symbols or []), *(symbols or [])]
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"{file} is not a file; name the vmlinux or module with -s")
     directories = options.debug_directory or []
-    for directory in directories:
-        if not directory.is_dir():
-            raise UsageError(f"--debug-directory {directory} is not a directory")
+    check_symbol_files(files)
+    check_directories("--debug-directory", directories)
     try:
         return crash_.open(
             path,
@@ -99,6 +78,22 @@ def open_crash(
             raise
         complain(f"warning: {safe(mismatch)}; going on with the dump's own names and types")
         return crash
+
+
+def open_dump(path: Path, options: Options, what: str) -> Crash:
+    """Open a dump for a command to which a log alone is of no use.
+
+    :param what: what the command does, as in ``there is nothing to disassemble``
+    :raises TargetError: it is a log
+    """
+    crash = open_crash(path, options)
+    if crash.target.format == "text":
+        crash.close()
+        raise TargetError(
+            f"{path} is a log without a dump, so there is {what}; name the vmcore, or see what "
+            "the log tells with `crashkit triage`"
+        )
+    return crash
 
 
 _MIB = 1 << 20

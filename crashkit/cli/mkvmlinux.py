@@ -12,6 +12,7 @@ import typer
 from crashkit.cli.app import Vmcore, app, command
 from crashkit.cli.options import Options
 from crashkit.cli.output import Output, complain
+from crashkit.cli.paths import check_directories, is_same, is_symbol_file, is_there
 from crashkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ def mkvmlinux(
     ] = False,
 ) -> int:
     """Make a vmlinux for crash and gdb out of the dump itself (-o says where)."""
-    from crashkit.cli.inputs import open_crash
+    from crashkit.cli.inputs import open_dump
     from crashkit.mkvmlinux import check
 
     path = _checked(options, vmcore, force)
-    with open_crash(vmcore, _in_core(options)) as crash:
+    with open_dump(vmcore, _in_core(options), "nothing to make a vmlinux of") as crash:
         check(crash)
         made = _write(crash, path)
         if not options.quiet:
@@ -60,19 +61,16 @@ def _in_core(options: Options) -> Options:
 
 def _checked(options: Options, vmcore: Path, force: bool) -> Path:
     # Nothing but an ELF executable is ever replaced, so no dump can be.
-    from crashkit.cli.inputs import is_symbol_file
-
     path = options.output
     if path is None:
         raise UsageError("mkvmlinux needs -o FILE, the vmlinux to write")
-    if path.exists() and vmcore.exists() and path.samefile(vmcore):
+    if is_same(path, vmcore):
         raise UsageError(f"{path} is the input itself; name another output file")
-    if path.exists() and not force:
+    if is_there(path) and not force:
         raise UsageError(f"{path} exists; --force replaces it")
-    if path.exists() and not is_symbol_file(path):
+    if is_there(path) and not is_symbol_file(path):
         raise UsageError(f"{path} is no vmlinux and is not replaced; name another output file")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is not a directory; name another output file")
+    check_directories("-o: its directory", [path.parent])
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crashkit.cli.paths import check_directories
 from crashkit.errors import UsageError
 from crashkit.value import facts
 
@@ -31,7 +32,7 @@ class Options:
     ] = None
     debug_directory: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Tree like /usr/lib/debug; repeatable."),
+        typer.Option(metavar="DIR", readable=False, help="Tree like /usr/lib/debug; repeatable."),
     ] = None
     types: Annotated[
         str, typer.Option(metavar="auto|dwarf|btf", help="Where names and types come from.")
@@ -39,11 +40,14 @@ class Options:
     format: Annotated[str, typer.Option(metavar="text|json|jsonl", help="Output format.")] = "text"
     json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, not stdout.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", readable=False, help="Write there, not stdout."
+        ),
     ] = None
     recipes: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="More recipes; repeatable."),
+        typer.Option(metavar="DIR", readable=False, help="More recipes; repeatable."),
     ] = None
     redact: Annotated[bool, typer.Option("--redact", help="Hide names and addresses.")] = False
     download: Annotated[bool, typer.Option("--download", help="Ask debuginfod.")] = False
@@ -80,7 +84,7 @@ def check(
 
     :param formats: the values of ``--format`` that the command knows
     :param syntaxes: those of ``--syntax``
-    :raises UsageError: with the values that are
+    :raises UsageError: with the values that are; or a directory of recipes cannot be read
     """
     for name, allowed in {**_CHOICES, "format": formats, "syntax": syntaxes}.items():
         value = getattr(options, name)
@@ -91,6 +95,7 @@ def check(
         raise UsageError(f"--{name} {value}: not one of {', '.join(allowed)}")
     if options.redact:
         raise not_built("--redact")
+    check_directories("--recipes", options.recipes or [])
 
 
 def not_built(what: str) -> UsageError:
@@ -104,12 +109,13 @@ def _hints() -> dict[str, Any]:
 
 
 def with_common(
-    function: Callable[..., int], run: Callable[[Callable[[], int], Options], None]
+    function: Callable[..., int], run: Callable[[Callable[[], int], Options, Path | None], None]
 ) -> Callable[..., None]:
     """Give a command the common options.
 
     :param function: takes its own parameters and, last, ``options``
-    :param run: calls the command and ends the process with its exit code
+    :param run: calls the command and ends the process with its exit code; it is given what
+        the command is about, where that is one file
     """
     hints = typing.get_type_hints(function, include_extras=True)
     own = [
@@ -130,7 +136,11 @@ def with_common(
 
     def command(**given: Any) -> None:  # noqa: ANN401 - as typer parsed them
         options = Options(**{name: given.pop(name) for name in common_hints})
-        run(lambda: function(**given, options=options), options)
+        run(
+            lambda: function(**given, options=options),
+            options,
+            given.get("vmcore", given.get("file")),
+        )
 
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     command.__signature__ = inspect.Signature([*keyword, *common])  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from crashkit.cli.paths import is_same, is_there
 from crashkit.errors import UsageError
 
 _BOLD, _RED, _GREEN, _YELLOW, _END = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
@@ -37,10 +38,10 @@ class Output:
 
     def _open(self, path: Path, inputs: Iterable[Path]) -> TextIO:
         for given in inputs:
-            if path.exists() and given.exists() and path.samefile(given):
+            if is_same(path, given):
                 raise UsageError(f"{path} is the input itself; name another output file")
         try:
-            self._created = not path.exists()
+            self._created = not is_there(path)
             return path.open("a", encoding="utf-8")
         except OSError as error:
             raise UsageError(
@@ -111,9 +112,11 @@ def _to_stdout(text: str) -> bool:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _no_more_to_stdout()
         return False
+    except OSError as error:
+        _no_more_to_stdout()
+        raise UsageError(f"standard output cannot be written ({error.strerror})") from error
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding or "ascii"
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -121,7 +124,13 @@ def _to_stdout(text: str) -> bool:
     return True
 
 
+def _no_more_to_stdout() -> None:
+    # What is still in its buffer is not to be tried again when the process ends.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def complain(sentence: str) -> None:
     """Print a sentence to stderr, with crashkit's name before it."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):  # nobody is left to hear it, or the disk is full
         print(f"crashkit: {sentence}", file=sys.stderr, flush=True)

@@ -11,7 +11,6 @@ import typer
 from crashkit.cli.app import command, recipes_app
 from crashkit.cli.options import Options
 from crashkit.cli.output import Output
-from crashkit.errors import UsageError
 
 _FLAWED = 1
 
@@ -35,9 +34,6 @@ def lint(options: Options, named: _NAMED = None) -> int:
     from crashkit.report.json_text import render_json
     from crashkit.report.recipes_list import build_lint, render_lint
 
-    for directory in options.recipes or []:
-        if not directory.is_dir():
-            raise UsageError(f"--recipes {directory} is not a directory")
     with closing(Output(options.output, (), options.color)) as output:
         count, flaws = lint_all(named or (), options.recipes or ())
         document = build_lint(count, flaws)

@@ -12,6 +12,7 @@ from crashkit._version import __version__
 from crashkit.cli.app import Vmcore, app, command
 from crashkit.cli.options import Options
 from crashkit.cli.output import Output, complain
+from crashkit.cli.paths import is_same
 from crashkit.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ _ADDRESS = Annotated[
     str | None, typer.Argument(metavar="ADDRESS", help="One sk_buff; all found unless given.")
 ]
 _PCAP = Annotated[
-    Path | None, typer.Option("--pcap", metavar="FILE", help="Write the packets there (pcapng).")
+    Path | None,
+    typer.Option(
+        "--pcap", metavar="FILE", readable=False, help="Write the packets there (pcapng)."
+    ),
 ]
 
 
@@ -33,13 +37,13 @@ def register() -> None:
 
 def skb(vmcore: Vmcore, options: Options, address: _ADDRESS = None, pcap: _PCAP = None) -> int:
     """Show packets: one socket buffer in full, or all on stacks and in queues."""
-    from crashkit.cli.inputs import open_crash, warn
+    from crashkit.cli.inputs import open_dump, warn
     from crashkit.crash.skb_places import find_all_skbs
     from crashkit.pipeline import PARTIAL, exit_code
 
     wanted = None if address is None else _number(address)
     with closing(Output(options.output, [vmcore], options.color)) as output:
-        with open_crash(vmcore, options) as crash:
+        with open_dump(vmcore, options, "no packet to be found") as crash:
             found = _chosen(find_all_skbs(crash), wanted)
             text = _text(crash, found, options, alone=wanted is not None)
             if pcap is not None:
@@ -100,7 +104,7 @@ def _text(crash: Crash, found: FoundSkbs, options: Options, *, alone: bool) -> s
 def _write_capture(crash: Crash, found: tuple[FoundSkb, ...], path: Path, vmcore: Path) -> None:
     from crashkit.report.skb_capture import skb_capture
 
-    if path.exists() and vmcore.exists() and path.samefile(vmcore):
+    if is_same(path, vmcore):
         raise UsageError(f"--pcap {path} is the dump itself; name another file")
     content, count, without = skb_capture(crash, found, f"crashkit {__version__}")
     try:

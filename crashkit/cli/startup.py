@@ -28,6 +28,25 @@ def prepare() -> None:
     _import_helpers_one_by_one()
 
 
+def open_streams() -> None:
+    """Give the three standard streams that were closed a place, before a file takes their number.
+
+    What is then written to a closed stdout fails, and is said so; what is written to a closed
+    stderr is lost.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # the lowest number that is free: this one
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, "r", closefd=False)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
 def leave(code: int) -> NoReturn:
     """End this process at once with an exit code.
 
@@ -36,7 +55,7 @@ def leave(code: int) -> NoReturn:
     """
     atexit._run_exitfuncs()  # what was promised to run is run
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError, ValueError):  # its reader went away
+        with suppress(OSError, ValueError):  # its reader went away, or it was said already
             stream.flush()
     os._exit(code)
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from drgn import FaultError, Program
 from drgn.helpers.common.format import escape_ascii_string
-from drgn.helpers.linux.cpumask import for_each_present_cpu
 from drgn.helpers.linux.panic import tainted
 from drgn.helpers.linux.timekeeping import ktime_get_real_seconds
 
 from crashkit.crash.parts import Banner
+from crashkit.crash.tasks import present_cpus
 from crashkit.decode.jiffies import ticks_per_second
 from crashkit.errors import Reason, Unavailable
 from crashkit.target import Target
@@ -42,7 +42,7 @@ def read_banner(prog: Program, target: Target, kernel: str | None) -> Banner:
     read = reader.read
     nodename = target.nodename or read("nodename", lambda: _utsname(prog, "nodename"))
     version = target.version or read("version", lambda: _utsname(prog, "version"))
-    cpus = read("cpus", lambda: sum(1 for _ in for_each_present_cpu(prog)))
+    cpus = read("cpus", lambda: len(present_cpus(prog)))
     if cpus is None and target.cpus is not None:
         cpus = target.cpus
         reader.absent.pop("cpus")

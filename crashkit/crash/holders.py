@@ -14,6 +14,7 @@ from crashkit.arguments import Holder
 from crashkit.crash.raw import words_of
 from crashkit.crash.scan import words_on_other_stacks
 from crashkit.crash.stack import Stack, task_stack
+from crashkit.errors import Unavailable
 from crashkit.fault import Fault
 from crashkit.memory import BROKEN_WALK
 from crashkit.unwind import Frame
@@ -85,7 +86,7 @@ def _on_others(crash: Crash, value: int) -> Iterator[Holder]:
     try:
         for cpu, slot in words_on_other_stacks(prog, -1 if here is None else here, value):
             found.setdefault(cpu, []).append(slot)
-    except BROKEN_WALK:
+    except (*BROKEN_WALK, Unavailable):
         return
     for cpu, slots in found.items():
         stack = task_stack(prog, cpu_curr(prog, cpu), None)

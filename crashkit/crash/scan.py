@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from drgn import FaultError, Program
-from drgn.helpers.linux.cpumask import for_each_present_cpu
 from drgn.helpers.linux.sched import cpu_curr
 
+from crashkit.crash.tasks import present_cpus
 from crashkit.errors import Unavailable
 from crashkit.memory import read_bytes
-
-MAX_CPUS = 8192
 
 
 def words_on_other_stacks(prog: Program, here: int, word: int) -> Iterator[tuple[int, int]]:
@@ -22,8 +20,8 @@ def words_on_other_stacks(prog: Program, here: int, word: int) -> Iterator[tuple
     :param here: CPU that is left out
     """
     needle = word.to_bytes(8, "little")
-    for cpu in for_each_present_cpu(prog):
-        if cpu == here or cpu > MAX_CPUS:
+    for cpu in present_cpus(prog):
+        if cpu == here:
             continue
         try:
             low = int(cpu_curr(prog, cpu).stack)

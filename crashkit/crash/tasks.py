@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
-from drgn import FaultError, Object, Program
+from drgn import BadDataError, FaultError, Object, Program, StackTrace
 from drgn.helpers.common.format import escape_ascii_string
 from drgn.helpers.linux.cpumask import for_each_present_cpu
 from drgn.helpers.linux.pid import find_task, for_each_task
@@ -15,7 +14,7 @@ from drgn.helpers.linux.sched import cpu_curr, idle_task, task_cpu
 from crashkit.crash.parts import Thread
 from crashkit.errors import Reason, Unavailable
 from crashkit.layout import offset_of
-from crashkit.memory import read_u64
+from crashkit.memory import IMPOSSIBLE, read_u64
 from crashkit.registers import GENERAL
 from crashkit.unwind import Context, RegisterValue
 from crashkit.value import Certainty, Origin
@@ -79,9 +78,23 @@ def list_tasks(prog: Program) -> Tasks:
 
 
 def _idle(prog: Program) -> Iterator[Object]:
-    for cpu in for_each_present_cpu(prog):
-        if cpu < MAX_CPUS:
-            yield idle_task(prog, cpu)
+    for cpu in present_cpus(prog):
+        yield idle_task(prog, cpu)
+
+
+def present_cpus(prog: Program) -> list[int]:
+    """List the CPUs that are there; drgn's errors pass.
+
+    :raises Unavailable: the number of CPUs is impossible: the mask's walk would go on in
+        whatever follows it
+    """
+    try:
+        count = int(prog["nr_cpu_ids"])
+    except LookupError:
+        count = 1  # a kernel for one CPU
+    if not 0 < count <= MAX_CPUS:
+        raise Unavailable("the CPUs", Reason.CORRUPTED, f"nr_cpu_ids is {count}")
+    return list(for_each_present_cpu(prog))
 
 
 def running_tasks(prog: Program) -> Iterator[tuple[int, Object]]:
@@ -90,14 +103,12 @@ def running_tasks(prog: Program) -> Iterator[tuple[int, Object]]:
     :raises Unavailable: nothing says which CPUs there are
     """
     try:
-        present = list(islice(for_each_present_cpu(prog), MAX_CPUS))
+        present = present_cpus(prog)
     except FaultError as fault:
         raise Unavailable("the CPUs", Reason.NOT_IN_DUMP, str(fault)) from fault
     except LookupError as missing:
         raise Unavailable("the CPUs", Reason.NO_DEBUGINFO, str(missing)) from missing
     for cpu in present:
-        if cpu >= MAX_CPUS:
-            return
         try:
             task = cpu_curr(prog, cpu).read_()
         except FaultError:
@@ -112,7 +123,7 @@ def task_on_cpu(prog: Program, cpu: int) -> Object:
     """
     what = f"CPU {cpu}"
     try:
-        if cpu not in set(for_each_present_cpu(prog)):
+        if cpu not in present_cpus(prog):
             raise Unavailable(what, Reason.NOT_APPLICABLE, "there is no such CPU")
         return cpu_curr(prog, cpu).read_()
     except FaultError as fault:
@@ -156,11 +167,20 @@ def noted_registers(prog: Program, task: Object) -> Context:
 
     :raises Unavailable: no note has them
     """
-    what = "registers of a running task"
+    return context_of_note(lambda: prog.stack_trace(task), "registers of a running task")
+
+
+def context_of_note(walk: Callable[[], StackTrace], what: str) -> Context:
+    """Return the registers that drgn starts a walk from: those of a note.
+
+    :raises Unavailable: no note has them, or drgn cannot walk at all, as over a damaged ORC
+    """
     try:
-        trace = prog.stack_trace(task)
+        trace = walk()
     except (FaultError, ValueError, LookupError) as error:
         raise Unavailable(what, Reason.NOT_IN_DUMP, str(error)) from error
+    except (BadDataError, *IMPOSSIBLE) as error:
+        raise Unavailable(what, Reason.CORRUPTED, str(error)) from error
     if not len(trace):
         raise Unavailable(what, Reason.NOT_IN_DUMP, "no note holds them")
     return context_of(trace[0].registers(), what)

@@ -8,7 +8,7 @@ from drgn import FaultError, Object, Program
 from drgn import Thread as DrgnThread
 
 from crashkit.crash.parts import Thread
-from crashkit.crash.tasks import context_of, thread_of
+from crashkit.crash.tasks import context_of, context_of_note, thread_of
 from crashkit.errors import Reason, Unavailable
 from crashkit.target import NotedRegisters
 from crashkit.unwind import Context
@@ -86,10 +86,4 @@ def saved_registers(crashed: Crashed) -> Context:
     if crashed.thread is None:
         noted = crashed.noted.registers if crashed.noted else {}
         return context_of(noted, what)
-    try:
-        trace = crashed.thread.stack_trace()
-    except (FaultError, ValueError, LookupError) as error:
-        raise Unavailable(what, Reason.NOT_IN_DUMP, str(error)) from error
-    if not len(trace):
-        raise Unavailable(what, Reason.NOT_IN_DUMP, "no note holds them")
-    return context_of(trace[0].registers(), what)
+    return context_of_note(crashed.thread.stack_trace, what)

@@ -13,7 +13,7 @@ the kind says so; :func:`crashkit.decode.walk_page_tables` asks the page tables.
 
 from __future__ import annotations
 
-from drgn import Program
+from drgn import Object, Program
 from drgn.helpers import ValidationError
 from drgn.helpers.common.memory import IdentifiedAddress, IdentifiedSymbol, identify_address_all
 from drgn.helpers.linux.common import (
@@ -68,8 +68,7 @@ def classify_address(prog: Program, address: int, *, aliases: bool = True) -> Ad
     except (*_PLAIN_FAILURES, Unavailable):
         facts = _symbol_alone(prog, address) or _slab_alone(prog, address, aliases)
     if facts is not None and facts.kind == "vmalloc-guard":
-        # The page after one area can be the one below another task's stack.
-        return _below_stack(prog, address) or facts
+        return _overflown_stack(prog, facts) or facts
     return facts or _per_cpu(prog, address) or _by_region(prog, address)
 
 
@@ -173,28 +172,51 @@ def _page(prog: Program, address: int) -> AddressFacts:
     )
 
 
+def _overflown_stack(prog: Program, guard: AddressFacts) -> AddressFacts | None:
+    # The page after one area can be the one below a task's stack. It is the area's own, and
+    # a buffer there is what is overrun, unless the stack is the crashed task's, or both are
+    # stacks: these grow down.
+    below = _below_stack(prog, guard.address)
+    if below is None or below.start is None:
+        return None
+    if _crashed_stack(prog) == below.start + PAGE:
+        return below
+    return below if guard.start and _task_with_stack(prog, guard.start) is not None else None
+
+
+def _crashed_stack(prog: Program) -> int | None:
+    try:
+        return int(prog.crashed_thread().object.stack.value_())
+    except (*_PLAIN_FAILURES, ValueError):
+        return None
+
+
 def _below_stack(prog: Program, address: int) -> AddressFacts | None:
     # A task's stack grows down into the page below it, which is never mapped.
     above = (address | (PAGE - 1)) + 1
-    if not has_mapped_stacks(prog):
+    task = _task_with_stack(prog, above) if has_mapped_stacks(prog) else None
+    if task is None:
         return None
+    facts = stack_facts(address, task)
+    return AddressFacts(
+        address=address,
+        kind="stack-guard",
+        words=f"guard page below the {facts.words}",
+        start=above - PAGE,
+        offset=address % PAGE,
+        name=facts.name,
+        pid=facts.pid,
+    )
+
+
+def _task_with_stack(prog: Program, start: int) -> Object | None:
     try:
-        if vm_area_at(prog, above) is None:
+        if vm_area_at(prog, start) is None:
             return None
         # In a vmalloc area, so nothing is asked of the direct map.
-        walk = identify_address_all(prog, above, cache=_cache(prog))
-        for found in walk:
-            if isinstance(found, IdentifiedTaskStack) and int(found.task.stack.value_()) == above:
-                facts = stack_facts(address, found.task)
-                return AddressFacts(
-                    address=address,
-                    kind="stack-guard",
-                    words=f"guard page below the {facts.words}",
-                    start=above - PAGE,
-                    offset=address % PAGE,
-                    name=facts.name,
-                    pid=facts.pid,
-                )
+        for found in identify_address_all(prog, start, cache=_cache(prog)):
+            if isinstance(found, IdentifiedTaskStack) and int(found.task.stack.value_()) == start:
+                return found.task
     except _PLAIN_FAILURES:
         return None
     return None

@@ -154,10 +154,11 @@ def vmalloc_facts(prog: Program, address: int) -> AddressFacts | None:
     caller = symbol_at(prog, area.caller) if area.caller else None
     words = "vmalloc area" + (f" of {caller.name}" if caller else "")
     guard = area.is_guard(address)
+    size = f" ({area.mapped_end - area.start} bytes)" if area.mapped_end is not None else ""
     return AddressFacts(
         address=address,
         kind="vmalloc-guard" if guard else "vmalloc",
-        words=f"guard page above the {words}" if guard else words,
+        words=f"guard page right past the end of the {words}{size}" if guard else words,
         start=area.start,
         offset=address - area.start,
         name=caller.name if caller else None,

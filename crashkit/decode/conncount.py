@@ -22,6 +22,7 @@ from crashkit.decode.fields import Absent, Fields, naming
 from crashkit.decode.jiffies import TickRate, jiffies, tick_rate
 from crashkit.decode.netns import namespaces
 from crashkit.errors import Reason, Unavailable
+from crashkit.symbols import find_symbol
 from crashkit.value import facts
 
 __all__ = [
@@ -118,7 +119,10 @@ class Conncount:
 
 
 def has_conncount(prog: Program) -> bool:
-    """Whether the kernel has nf_conncount: built in, or as a module that is loaded."""
+    """Whether the kernel has nf_conncount: built in, or as a module that is loaded.
+
+    :raises Unavailable: ``no-debuginfo`` where no symbol at all is known
+    """
     try:
         return bool(prog.type("struct nf_conncount_rb").is_complete())
     except LookupError:
@@ -126,6 +130,9 @@ def has_conncount(prog: Program) -> bool:
     try:
         return prog.symbol(TUPLE_CACHE) is not None
     except LookupError:
+        if find_symbol(prog, "init_task") is None:
+            why = "neither names nor types of this kernel are known"
+            raise Unavailable("connlimit", Reason.NO_DEBUGINFO, why) from None
         return False
 
 

@@ -50,6 +50,7 @@ class CpuState:
 
     cpu: int
     online: bool | None
+    """Before a panic stopped it."""
     idle: bool | None
     """Whether its idle task is current."""
     task: int | None
@@ -114,7 +115,7 @@ def decode_cpu(prog: Program, cpu: int) -> CpuState:
     count = fields.take("preempt_count", lambda: read_preempt_count(prog, cpu))
     return CpuState(
         cpu=cpu,
-        online=fields.take("online", lambda: _online(prog, cpu)),
+        online=fields.take("online", lambda: was_online(prog, cpu)),
         idle=None if task is None or idle is None else task == idle,
         task=task,
         nr_running=fields.take(
@@ -129,7 +130,25 @@ def _run_queue(prog: Program, cpu: int) -> Object:
     return per_cpu(prog["runqueues"], cpu)
 
 
-def _online(prog: Program, cpu: int) -> bool:
-    bits = prog["__cpu_online_mask"].bits
+def was_online(prog: Program, cpu: int) -> bool:
+    """Whether a CPU was online before a panic stopped it.
+
+    A panic takes the CPUs that it stops out of cpu_online_mask (stop_this_cpu(),
+    arch/x86/kernel/process.c); only one that was taken offline has left cpu_active_mask, too
+    (sched_cpu_deactivate(), kernel/sched/core.c).
+
+    :raises Unavailable: the masks do not tell
+    """
+    with naming("cpu_online_mask"):
+        if _has(prog["__cpu_online_mask"], cpu):
+            return True
+        try:
+            return _has(prog["__cpu_active_mask"], cpu)
+        except LookupError as missing:
+            detail = "a panic takes the CPUs that it stops out of the mask, too"
+            raise Unavailable("cpu_active_mask", Reason.AMBIGUOUS, detail) from missing
+
+
+def _has(mask: Object, cpu: int) -> bool:
     word, bit = divmod(cpu, 64)
-    return bool(int(bits[word].value_()) >> bit & 1)
+    return bool(int(mask.bits[word].value_()) >> bit & 1)

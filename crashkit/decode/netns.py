@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from drgn import Object, Program, cast
+from drgn.helpers.linux.module import for_each_module
 from drgn.helpers.linux.net import for_each_net
 
 from crashkit.decode.fields import Absent, Fields, counter, has_member, member, naming, pointer
@@ -14,6 +15,7 @@ from crashkit.value import facts
 
 MAX_NAMESPACES = 65536
 _MAX_GENERIC = 4096
+_MAX_MODULES = 10_000
 
 
 @facts
@@ -75,6 +77,32 @@ def namespaces(prog: Program) -> Iterator[Object]:
     """
     with naming("net_namespace_list"):
         yield from bounded(for_each_net(prog), MAX_NAMESPACES, "net_namespace_list")
+
+
+def net_generic_of_module(
+    prog: Program, net: Object, module: str, id_symbol: str, ctype: str
+) -> Object:
+    """As :func:`net_generic`, for what a module registers.
+
+    :param module: its name
+    :raises Unavailable: ``not-applicable`` where the module is not loaded
+    """
+    try:
+        return net_generic(net, id_symbol, ctype)
+    except Unavailable as missing:
+        if missing.reason is Reason.NO_DEBUGINFO and _is_absent(prog, module):
+            why = f"{module} is not loaded"
+            raise Unavailable(missing.what, Reason.NOT_APPLICABLE, why) from missing
+        raise
+
+
+def _is_absent(prog: Program, name: str) -> bool:
+    try:
+        with naming("modules"):
+            modules = bounded(for_each_module(prog), _MAX_MODULES, "modules")
+            return all(module.name.string_() != name.encode() for module in modules)
+    except Unavailable:
+        return False
 
 
 def net_generic(net: Object, id_symbol: str, ctype: str) -> Object:

@@ -6,17 +6,15 @@ from collections.abc import Iterator
 
 from drgn import Object, Program
 from drgn.helpers.linux.list import hlist_for_each_entry, list_for_each_entry
-from drgn.helpers.linux.module import for_each_module
 
 from crashkit.decode.fields import Absent, Fields, has_member, member, naming, pointer
-from crashkit.decode.netns import net_generic
+from crashkit.decode.netns import net_generic_of_module
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import bounded
 from crashkit.value import facts
 
 MAX_QUEUES = 65536
 MAX_ENTRIES = 1_000_000
-MAX_MODULES = 10_000
 
 HOOK_NAMES = {0: "PRE_ROUTING", 1: "LOCAL_IN", 2: "FORWARD", 3: "LOCAL_OUT", 4: "POST_ROUTING"}
 """``enum nf_inet_hooks`` without its prefix (include/uapi/linux/netfilter.h)."""
@@ -113,30 +111,12 @@ def for_each_queue(prog: Program, net: Object) -> Iterator[Object]:
     :param net: ``struct net *``
     :raises Unavailable: as :func:`queue_instances`
     """
-    data = _queue_data(prog, net)
+    module = "nfnetlink_queue"
+    data = net_generic_of_module(prog, net, module, "nfnl_queue_net_id", "struct nfnl_queue_net")
     with naming("NFQUEUE instance_table"):
         for head in data.instance_table:
             walk = hlist_for_each_entry("struct nfqnl_instance", head.address_of_(), "hlist")
             yield from bounded(walk, MAX_QUEUES, "NFQUEUE instance_table")
-
-
-def _queue_data(prog: Program, net: Object) -> Object:
-    try:
-        return net_generic(net, "nfnl_queue_net_id", "struct nfnl_queue_net")
-    except Unavailable as missing:
-        if missing.reason is Reason.NO_DEBUGINFO and _is_absent_module(prog):
-            what = "nfnetlink_queue is not loaded"
-            raise Unavailable("NFQUEUE", Reason.NOT_APPLICABLE, what) from missing
-        raise
-
-
-def _is_absent_module(prog: Program) -> bool:
-    try:
-        with naming("modules"):
-            modules = bounded(for_each_module(prog), MAX_MODULES, "modules")
-            return all(module.name.string_() != b"nfnetlink_queue" for module in modules)
-    except Unavailable:
-        return False
 
 
 def _decode_instance(instance: Object) -> QueueInstance:

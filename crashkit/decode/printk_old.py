@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from drgn import Program
+from drgn import Program, offsetof, sizeof
 
 from crashkit.decode.printk_pages import LOG, Pages, stamped
 from crashkit.errors import Reason, Unavailable
@@ -38,6 +38,27 @@ def old_records(prog: Program, known: VmcoreInfo) -> Iterator[bytes | None]:
         yield from _records(pages, known, structure, buffer, size)
 
 
+def places_by_types(prog: Program) -> VmcoreInfo:
+    """Say what VMCOREINFO would of a buffer of records, from symbols and types.
+
+    :raises LookupError: the kernel has no such buffer, or no type or symbol says so
+    """
+    lines = {
+        f"SYMBOL({name})": f"{prog.symbol(name).address:x}"
+        for name in ("log_buf", "log_buf_len", "log_first_idx", "log_next_idx")
+    }
+    for structure in _STRUCTURES:
+        try:
+            type_ = prog.type(f"struct {structure}")
+        except LookupError:
+            continue
+        lines[f"SIZE({structure})"] = str(sizeof(type_))
+        for member in ("ts_nsec", "len", "text_len"):
+            lines[f"OFFSET({structure}.{member})"] = str(offsetof(type_, member))
+        return VmcoreInfo(lines)
+    raise LookupError("no type of its records")
+
+
 def _records(
     pages: Pages, known: VmcoreInfo, structure: str, buffer: int, size: int
 ) -> Iterator[bytes | None]:
@@ -56,6 +77,9 @@ def _records(
             line = stamped(pages.number(record + time), pages.read(record + header, length))
         except Unavailable:
             yield None
+            return
+        if 0 < step < header:
+            yield None  # no record: the one before it led nowhere
             return
         if step:
             yield line

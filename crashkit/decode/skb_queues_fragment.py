@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from drgn import Object, Program, cast, container_of
 
 from crashkit.decode.fields import has_member, naming, pointer
-from crashkit.decode.netns import namespaces, net_generic
+from crashkit.decode.netns import namespaces, net_generic_of_module
 from crashkit.decode.skb_lists import for_each_in_chain, for_each_in_tree, unrepeated
 from crashkit.decode.skb_queues import QueuedSkb, Reading, skb_addresses
 from crashkit.errors import Reason, Unavailable
@@ -27,18 +27,38 @@ def from_fragments(prog: Program, reading: Reading) -> Iterator[QueuedSkb]:
 
 def _directories(reading: Reading, net: Object) -> Iterator[tuple[str, Object]]:
     def one(read: str) -> Iterator[Object]:
-        if read == "conntrack IPv6":
-            # struct net has it in older kernels, which are then said not to be known here
-            data = net_generic(net, "nf_frag_pernet_id", "struct nft_ct_frag6_pernet")
-            yield _directory(data.fqdir)
-            return
-        owner = net.ipv4 if read == "IPv4" else net.ipv6
+        owner = _OWNERS[read](net)
         # a struct fqdir by pointer in newer kernels, struct netns_frags in older ones
         yield _directory(owner.fqdir if has_member(owner, "fqdir") else owner.frags)
 
-    for name in ("IPv4", "IPv6", "conntrack IPv6"):
+    for name in _OWNERS:
         for found in reading.walk("fragments", f"{name} fragments", partial(one, name)):
             yield name, found
+
+
+def _of_ipv6(net: Object) -> Object:
+    if not has_member(net, "ipv6"):
+        raise Unavailable("fragments", Reason.NOT_APPLICABLE, "a kernel without IPv6")
+    return net.ipv6
+
+
+def _of_conntrack(net: Object) -> Object:
+    # In older kernels a member of struct net, all zeros until the module is loaded
+    # (include/net/netns/ipv6.h: struct netns_nf_frag); in newer ones the module's own data.
+    if has_member(net, "nf_frag"):
+        if not any(net.nf_frag.to_bytes_()):
+            raise Unavailable("fragments", Reason.NOT_APPLICABLE, "nf_defrag_ipv6 is not loaded")
+        return net.nf_frag
+    module, id_symbol = "nf_defrag_ipv6", "nf_frag_pernet_id"
+    return net_generic_of_module(net.prog_, net, module, id_symbol, "struct nft_ct_frag6_pernet")
+
+
+_OWNERS: dict[str, Callable[[Object], Object]] = {
+    "IPv4": lambda net: net.ipv4,
+    "IPv6": _of_ipv6,
+    "conntrack IPv6": _of_conntrack,
+}
+"""What has the table of each."""
 
 
 def _directory(obj: Object) -> Object:

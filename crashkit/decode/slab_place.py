@@ -96,12 +96,15 @@ def free_place(cache: Object, slab: Object, start: int) -> FreePlace | None:
     if not pages.holds(start):
         raise Unavailable("slab object", Reason.NOT_APPLICABLE, f"none begins at {start:#x}")
     cpu = _cpu_with(cache, pages)
-    if cpu is not None and _in_chain(cache, _cpu_slab(cache, cpu).freelist, pages, start):
+    own = None if cpu is None else _cpu_slab(cache, cpu).freelist
+    if own is not None and _entries_without(cache, own, pages, start) is None:
         return FreePlace(kind="cpu", words=f"the free list of CPU {cpu}", number=cpu)
     kept = _in_stores(cache, start)
     if kept is not None:
         return kept
-    if not _in_chain(cache, slab.freelist, pages, start):
+    entries = _entries_without(cache, slab.freelist, pages, start)
+    if entries is not None:
+        _require_whole(slab, pages, entries)
         return None
     if cpu is not None:
         words = f"the free list of CPU {cpu}'s slab"
@@ -109,12 +112,30 @@ def free_place(cache: Object, slab: Object, start: int) -> FreePlace | None:
     return _whose_slab(cache, slab)
 
 
-def _in_chain(cache: Object, head: Object, pages: SlabPages, start: int) -> bool:
+def _entries_without(cache: Object, head: Object, pages: SlabPages, start: int) -> int | None:
+    # How many objects a list has; None: the object is one of them.
     with allocator("free list of a slab"):
         first = int(head.value_())
     if first and not pages.holds(first):
         raise Unavailable("free list of a slab", Reason.CORRUPTED, f"begins at {first:#x}")
-    return start in free_chain(cache, first, lambda value, _address: pages.holds(value))
+    count = 0
+    for entry in free_chain(cache, first, lambda value, _address: pages.holds(value)):
+        if entry == start:
+            return None
+        count += 1
+    return count
+
+
+def _require_whole(slab: Object, pages: SlabPages, entries: int) -> None:
+    # A slab's list and its count change together (mm/slub.c: cmpxchg_double_slab()). A list
+    # that was cut short proves nothing allocated. A CPU's own list is not counted.
+    if not has_member(slab, "inuse"):
+        return
+    with allocator("slab"):
+        free = pages.objects - int(slab.inuse.value_())
+    if entries != free:
+        detail = f"it is damaged: {entries} entries, {free} free by the slab's count"
+        raise Unavailable("free list of a slab", Reason.CORRUPTED, detail)
 
 
 def _cpu_slab(cache: Object, cpu: int) -> Object:

@@ -9,14 +9,15 @@ either way. Nothing is undone unless the dump's code is what that probe would ha
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from contextlib import suppress
 
 from drgn import FaultError, Object, Program, container_of
 
+from crashkit.errors import Unavailable
+from crashkit.symbols.breakpoints import registered_probes
 from crashkit.symbols.lookup import find_symbol
 
 _CACHE_KEY = "crashkit.probes"
-_MOST_PROBES = 1 << 16
 _INT3, _JUMP = 0xCC, 0xE9
 _JUMP_SIZE = 5
 _U32 = (1 << 32) - 1
@@ -46,26 +47,21 @@ def without_probes(prog: Program, start: int, code: bytes) -> bytes:
 def _probes(prog: Program) -> list[Probe]:
     found: list[Probe] | None = prog.cache.get(_CACHE_KEY)
     if found is None:
-        try:
-            found = sorted(_read(prog))
-        except (FaultError, LookupError, AttributeError):
-            found = []  # no kprobes, or not in the dump: an int3 then stays one
+        found = []
+        # Without kprobes, or where they are not in the dump, an int3 stays one.
+        with suppress(Unavailable):
+            for probe in registered_probes(prog):
+                found.append(_probe(probe))
+        found.sort()
         prog.cache[_CACHE_KEY] = found
     return found
 
 
-def _read(prog: Program) -> Iterator[Probe]:
-    seen: set[int] = set()
-    several = find_symbol(prog, "aggr_pre_handler")
-    for head in prog["kprobe_table"]:
-        node = head.first.read_()
-        while node and node.value_() not in seen and len(seen) < _MOST_PROBES:
-            seen.add(node.value_())
-            probe = container_of(node, "struct kprobe", "hlist")
-            is_several = several is not None and probe.pre_handler.value_() == several.address
-            target, behind = _optimized(probe) if is_several else (0, b"")
-            yield probe.addr.value_(), int(probe.opcode) & 0xFF, target, behind
-            node = node.next.read_()
+def _probe(probe: Object) -> Probe:
+    several = find_symbol(probe.prog_, "aggr_pre_handler")
+    is_several = several is not None and probe.pre_handler.value_() == several.address
+    target, behind = _optimized(probe) if is_several else (0, b"")
+    return probe.addr.value_(), int(probe.opcode) & 0xFF, target, behind
 
 
 def _optimized(probe: Object) -> tuple[int, bytes]:
@@ -73,6 +69,7 @@ def _optimized(probe: Object) -> tuple[int, bytes]:
     try:
         instruction = container_of(probe, "struct optimized_kprobe", "kp").optinsn
         behind = instruction.copied_insn.to_bytes_()
-    except (LookupError, AttributeError):
+        target = instruction.insn.value_()
+    except (FaultError, LookupError, AttributeError):
         return 0, b""
-    return instruction.insn.value_(), behind if len(behind) == _JUMP_SIZE - 1 else b""
+    return target, behind if len(behind) == _JUMP_SIZE - 1 else b""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from drgn import Object
 
+from crashkit.doctor.words import in_words
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import BROKEN_WALK, read_bytes
 from crashkit.symbols import find_symbol
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
     from crashkit.crash import Crash
 
 _TEXT = "there is no dump, only text"
+_NAMELESS = "cannot be looked for without symbols"
 _IN_TEXT = ("kernel log", "crash report in it")
 _TYPED = ("dwarf", "hybrid", "btf")
+_DWARF = "debug info (DWARF)"
+_VMLINUX = "the kernel's vmlinux with debug info (-s)"
 _EXCLUDED = {
     1: "zero pages",
     2: "page cache",
@@ -73,7 +78,7 @@ def examine(crash: Crash) -> Examination:
 
     Each is looked at by itself; one that is missing does not hide the next.
     """
-    holdings = tuple(_held(crash, what, look) for what, look in _HOLDINGS)
+    holdings = _said_once(_held(crash, what, look) for what, look in _HOLDINGS)
     target = crash.target
     found = Examination(
         holdings=holdings,
@@ -89,11 +94,24 @@ def _held(crash: Crash, what: str, look: Callable[[Crash], str]) -> Holding:
     try:
         return Holding(what=what, state="there", detail=look(crash))
     except Unavailable as missing:
-        return Holding(what=what, state="absent", detail=missing.detail, reason=missing.reason)
+        return Holding(what=what, state="absent", detail=in_words(missing), reason=missing.reason)
     except LookupError as unknown:  # a name or type that only debug info would give
         return Holding(what=what, state="absent", detail=str(unknown), reason=Reason.NO_DEBUGINFO)
     except BROKEN_WALK as broken:
         return Holding(what=what, state="unknown", detail=str(broken), reason=Reason.CORRUPTED)
+
+
+def _said_once(found: Iterable[Holding]) -> tuple[Holding, ...]:
+    # Without symbols each of the rest fails on a name of its own, which tells nobody more.
+    holdings = tuple(found)
+    if any(h.what == "symbols" and h.state == "there" for h in holdings):
+        return holdings
+    return tuple(
+        replace(h, detail=_NAMELESS)
+        if h.reason is Reason.NO_DEBUGINFO and h.what not in ("symbols", "types")
+        else h
+        for h in holdings
+    )
 
 
 def _version(crash: Crash) -> str | None:
@@ -108,6 +126,10 @@ def _log(crash: Crash) -> str:
 
 
 def _report(crash: Crash) -> str:
+    try:
+        _log(crash)
+    except Unavailable as missing:
+        raise Unavailable(missing.what, missing.reason, "there is no log to look in") from missing
     if crash.oops is None:
         raise Unavailable("a crash report", Reason.NOT_IN_DUMP, "the log has none")
     return crash.oops.title or crash.oops.message
@@ -161,6 +183,8 @@ def _stack(crash: Crash) -> str:
 
 
 def _tasks(crash: Crash) -> str:
+    if find_symbol(crash.prog, "init_task") is None:
+        raise Unavailable("tasks", Reason.NO_DEBUGINFO, "no symbol init_task")
     tasks = crash.tasks()
     if not tasks:
         raise Unavailable("tasks", Reason.NOT_IN_DUMP, "none can be listed")
@@ -218,7 +242,7 @@ _QUESTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("connections, packets, hooks (conntrack, skb)", ("symbols", "types", "slab caches"), ()),
     ("who has the memory", ("symbols", "types", "slab caches"), ("tasks",)),
     ("arguments of processes", ("types", "user memory"), ()),
-    ("source lines and inlined functions", ("DWARF",), ()),
+    ("source lines and inlined functions", (_DWARF,), ()),
 )  # fmt: skip
 
 _REMEDIES = {
@@ -226,21 +250,21 @@ _REMEDIES = {
     "crash report in it": "the console's log",
     "CPU registers": "a dump by kdump, or QEMU's ELF format",
     "page tables": "a dump that is whole",
-    "symbols": "the kernel's vmlinux (-s)",
-    "types": "the kernel's vmlinux with debug info (-s)",
-    "unwind tables": "the kernel's vmlinux with debug info (-s)",
+    "symbols": _VMLINUX,
+    "types": _VMLINUX,
+    "unwind tables": _VMLINUX,
     "kernel code": "a dump that is whole, or the kernel's vmlinux (-s)",
     "crashed stack": "a dump that is whole",
     "tasks": "a dump that is whole",
     "slab caches": "a dump that is whole, with kernel pages (makedumpfile -d 31 or less)",
-    "user memory": "a dump made with makedumpfile -d 23 or less",
-    "DWARF": "the kernel's debug package",
+    "user memory": "a dump with the pages of processes (makedumpfile -d 23)",
+    _DWARF: "the kernel's debug package",
 }
 
 
 def _answers(crash: Crash, found: Examination) -> tuple[Answer, ...]:
     def has(what: str) -> bool:
-        return crash.types in ("dwarf", "hybrid") if what == "DWARF" else found.has(what)
+        return crash.types in ("dwarf", "hybrid") if what == _DWARF else found.has(what)
 
     answers = []
     for question, needs, betters in _QUESTIONS:
@@ -253,7 +277,7 @@ def _answers(crash: Crash, found: Examination) -> tuple[Answer, ...]:
         elif missing and not found.has("page tables"):
             remedies = {_REMEDIES["page tables"]: None}  # debug info alone would not help
         else:
-            remedies = dict.fromkeys(_REMEDIES[what] for what in missing)
+            remedies = dict.fromkeys(_remedy(found, what) for what in missing)
         answers.append(
             Answer(
                 question=question,
@@ -263,6 +287,13 @@ def _answers(crash: Crash, found: Examination) -> tuple[Answer, ...]:
             )
         )
     return tuple(answers)
+
+
+def _remedy(found: Examination, what: str) -> str:
+    if what == _DWARF and found.offer.package:
+        return f"{_REMEDIES[what]}, {found.offer.package}"
+    reason = next((h.reason for h in found.holdings if h.what == what), None)
+    return _VMLINUX if reason is Reason.NO_DEBUGINFO else _REMEDIES[what]
 
 
 def left_out(level: int | None) -> tuple[str, ...] | None:

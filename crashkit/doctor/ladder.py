@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from crashkit.doctor.words import in_words
 from crashkit.errors import Reason, Unavailable, in_brief
 from crashkit.value import facts
 
@@ -46,7 +47,7 @@ def _log(crash: Crash) -> Rung:
     try:
         count = crash.log.count("\n")
     except Unavailable as missing:
-        why = _of_page(missing.detail)
+        why = in_words(missing)
         return Rung(what="log", reached="no", detail=why, reason=missing.reason, remedy=remedy)
     report = crash.oops
     title = (report.title or report.message) if report is not None else "no crash report in them"
@@ -64,7 +65,7 @@ def _system(crash: Crash) -> Rung:
     try:
         banner = crash.banner
     except Unavailable as missing:
-        return Rung(what="system", reached="no", detail=missing.detail, reason=missing.reason)
+        return Rung(what="system", reached="no", detail=in_words(missing), reason=missing.reason)
     release = banner.release or crash.target.release
     found = {
         "release": release and f"Linux {release}",
@@ -103,14 +104,10 @@ def _stacks(crash: Crash) -> Rung:
     )
 
 
-def _of_page(detail: str) -> str:
-    # What libraries say of a page is long, and begins with its address.
-    address, colon, _words = detail.partition(": ")
-    return f"nothing can be read at {address}" if colon and address[:2] == "0x" else detail
-
-
 def _printed(crash: Crash, reason: Reason | None, why: str) -> Rung:
     trace = crash.oops.trace if crash.oops is not None else ()
+    if reason is Reason.NO_DEBUGINFO and crash.types not in _TYPED:
+        why = "no stack can be walked without names and types"
     instead = f"; {len(trace)} frames as the kernel printed them instead" if trace else ""
     return Rung(
         what="stacks",

@@ -91,6 +91,8 @@ _INSIDE = LazyPattern(
 )
 # Lines between the entries of one stack: the registers of an interrupted frame.
 _USER_RPL = 3
+_KERNEL_BIT = 63
+"""Set in the kernel's addresses of every 64-bit architecture that keeps user space below."""
 
 
 @dataclass
@@ -314,10 +316,12 @@ def _finish(body: Body) -> None:
     arch = next((arch for arch in ARCHES if arch.name == body.arch), None)
     if arch is not None and body.fault_address is None and arch.fault_register not in (None, "cr2"):
         body.fault_address = body.registers.get(arch.fault_register or "")
-    if arch is not None and body.ip is not None and body.ip.address is None:
+    if arch is not None and arch.name != "x86_64":
         address = body.registers.get(arch.pc)
-        if address is not None:
-            body.ip = _located(body.ip, address) if arch.name != "x86_64" else body.ip
+        if body.ip is not None and body.ip.address is None and address is not None:
+            body.ip = _located(body.ip, address)
+        elif body.ip is None and address is not None and address >> _KERNEL_BIT:
+            body.ip = _located(None, address)  # a kernel without symbols
     if body.access is None and body.error_code is not None and body.fault_address is not None:
         body.access = _access_of(body.arch, body.error_code)
 

@@ -197,6 +197,10 @@ _DISPATCHERS = (
         ends=("_compat_ioctl",),
     ),
     Family(
+        "fs/debugfs/file.c: a file's operations, passed on to whoever made it",
+        starts=("full_proxy_",),
+    ),
+    Family(
         "mm/mmap.c, mm/memory.c, arch/*/mm/fault.c: a mapping is made or used",
         starts=("do_mmap", "mmap_region", "call_mmap", "do_fault", "do_page_fault", "page_fault"),
     ),

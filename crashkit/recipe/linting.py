@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,9 +43,17 @@ def lint_all(named: Sequence[str], extra: Sequence[Path] = ()) -> tuple[int, lis
 
 def _files_of(place: str, extra: Sequence[Path]) -> list[Path]:
     path = Path(place)
-    if path.is_dir():
+    try:
+        kind = path.stat().st_mode
+    except PermissionError as error:
+        raise UsageError(f"{place} is below a directory that this user may not enter") from error
+    except OSError:
+        kind = 0
+    if stat.S_ISDIR(kind):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise UsageError(f"{place} cannot be read by this user; run as root or ask its owner")
         return recipe_files(path)
-    if path.is_file():
+    if stat.S_ISREG(kind):
         return [path]
     if path.suffix == ".py" or "/" in place:
         raise UsageError(f"{place} is no file or directory; name a recipe's file, folder or id")

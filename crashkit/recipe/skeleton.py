@@ -132,10 +132,10 @@ def write_skeleton(recipe_id: str, group: str, folder: Path) -> Skeleton:
         raise UsageError(f"--group {group!r} is no directory name of a-z, 0-9 and _")
     stem = recipe_id.replace("-", "_")
     recipe, test = folder / group / f"{stem}.py", folder / group / f"_test_{stem}.py"
-    for path in (recipe, test):
-        if path.exists():
-            raise UsageError(f"{path} exists and is not replaced")
     try:
+        for path in (recipe, test):
+            if path.exists():
+                raise UsageError(f"{path} exists and is not replaced")
         recipe.parent.mkdir(parents=True, exist_ok=True)
         recipe.write_text(_RECIPE.format(id=recipe_id), encoding="utf-8")
         test.write_text(_TEST.format(id=recipe_id, file=recipe.name), encoding="utf-8")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from crashkit.crash.panics.places import stopped_by_panic
+from crashkit.decode.cpus import was_online
 from crashkit.report.document import build_limits, envelope
 from crashkit.report.frames_part import build_frame, registers
-from crashkit.report.parts import Json, Part, address
+from crashkit.report.parts import Json, Part, address, had
 from crashkit.report.printed_part import build_printed_frames
 from crashkit.report.printed_rest import build_printed_rest
 from crashkit.report.target_part import build_target
@@ -43,6 +45,7 @@ def _stack(crash: Crash, folded: FoldedStack, *, raw: bool) -> Json:
     part = Part()
     part.put("thread", _thread(first.thread))
     part.put("running", first.running)
+    part.put("cpu_online", *had(lambda: _was_online(crash, first)))
     part.put("count", folded.count)
     part.put("threads", [_thread(stack.thread) for stack in folded.stacks])
     part.put("frames", _frames(crash, first, raw=raw))
@@ -51,6 +54,15 @@ def _stack(crash: Crash, folded: FoldedStack, *, raw: bool) -> Json:
     part.put("reason", first.reason.value if first.reason else None)
     part.put("damage", first.damage)
     return part.done()
+
+
+def _was_online(crash: Crash, stack: Stack) -> bool | None:
+    # A CPU that was offline has its idle task, and a stack that nobody stopped.
+    if not stack.running or stack.thread.cpu is None:
+        return None
+    if stack.thread == crash.thread or stopped_by_panic(stack.frames):
+        return True
+    return was_online(crash.prog, stack.thread.cpu)
 
 
 def _thread(thread: Thread) -> Json:

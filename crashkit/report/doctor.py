@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from crashkit.errors import Reason
 from crashkit.report.columns import WIDTH, labelled, wrap
 from crashkit.report.document import build_limits, envelope
 from crashkit.report.escape import safe_tree
 from crashkit.report.ladder import Rung, build_ladder, ladder_block
-from crashkit.report.parts import Json, facts
+from crashkit.report.parts import Json, Part, facts
 from crashkit.report.target_part import build_target
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 DOCTOR = "crashkit.doctor/1"
 _MARKS = {"there": "+", "absent": "-", "unknown": "?", "yes": "+", "partly": "~", "no": "-"}
+
+
+_STATUS = {"in-core": "from the dump itself", "mismatched": "of another build"}
 
 
 def build_doctor(
@@ -31,10 +35,12 @@ def build_doctor(
     :param left_out: kinds of pages that makedumpfile left out; None: not known
     :param ladder: how far the dump leads, as :func:`crashkit.doctor.climb` tells
     """
+    left = Part()
+    left.put("left_out", None if left_out is None else list(left_out), Reason.NOT_IN_DUMP)
     return {
         **envelope(DOCTOR),
         "target": build_target(crash),
-        "left_out": None if left_out is None else list(left_out),
+        **left.done(),
         "ladder": build_ladder(ladder),
         "holds": [facts(holding) for holding in examined.holdings],
         "debuginfo": [
@@ -93,23 +99,27 @@ def _debuginfo(document: Json, verbose: int) -> list[str]:
     for entry in document["debuginfo"]:
         if entry["module"] == "vmlinux":
             path = f": {entry['path']}" if entry["path"] else ""
-            lines.append(f"vmlinux: {entry['status']}{path}")
+            lines.append(f"vmlinux: {_STATUS.get(entry['status'], entry['status'])}{path}")
         else:
             by_status.setdefault(entry["status"], []).append(entry["module"])
     for status, names in by_status.items():
         shown = ", ".join(names if verbose else names[:8])
         more = "" if verbose or len(names) <= 8 else f" and {len(names) - 8} more"
-        lines.append(f"{len(names)} modules {status}: {shown}{more}")
+        modules = "1 module" if len(names) == 1 else f"{len(names)} modules"
+        lines.append(f"{modules} {_STATUS.get(status, status)}: {shown}{more}")
     offer = document["offer"]
     if not any(e["module"] == "vmlinux" and e["status"] == "found" for e in document["debuginfo"]):
         ways = []
+        is_text = document["target"]["format"] == "text"
+        if not offer["distribution"] and not is_text:
+            ways.append("name the vmlinux that was built with this kernel (-s)")
         if offer["package"]:
             ways.append(f"{offer['distribution']}: {offer['command']}")
         ways += offer["urls"]
         if offer["urls"]:
-            ways.append("crashkit doctor --download fetches it")
-        elif document["target"]["format"] != "text":
-            ways.append("no server can be asked without its build id: name its vmlinux (-s)")
+            ways.append("--download, with any command, asks these servers for it")
+        elif not is_text:
+            ways.append("name its vmlinux (-s); without its build id no server can be asked")
         lines += [f"{'or' if number else 'to get it'}: {way}" for number, way in enumerate(ways)]
     return labelled("DEBUG", lines) if lines else []
 

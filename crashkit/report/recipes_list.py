@@ -84,5 +84,6 @@ def render_lint(document: Json) -> str:
     files = {found["path"] for found in document["findings"]}
     count = document["files"]
     recipes = f"{count} recipe{'' if count == 1 else 's'}"
-    told = f"{len(lines)} findings in {len(files)} of {recipes}" if lines else f"{recipes}: clean"
+    findings = "1 finding" if len(lines) == 1 else f"{len(lines)} findings"
+    told = f"{findings} in {len(files)} of {recipes}" if lines else f"{recipes}: clean"
     return "\n".join([*lines, told]) + "\n"

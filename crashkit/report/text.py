@@ -12,7 +12,14 @@ from crashkit.report.text_bt import register_rows
 from crashkit.report.text_evidence import evidence_block, history_block
 from crashkit.report.text_fault import fault_block, step_lines
 from crashkit.report.text_hang import is_explained
-from crashkit.report.text_head import fix_lines, is_unread, match_line, title_line, what
+from crashkit.report.text_head import (
+    fix_lines,
+    is_unread,
+    match_line,
+    refuted_line,
+    title_line,
+    what,
+)
 from crashkit.report.text_open import (
     collect_lines,
     next_lines,
@@ -58,13 +65,19 @@ def _is_set_aside(document: Json, finding: Json) -> bool:
     return finding["verdict"] == "refuted" or is_unread(finding)
 
 
-def _set_aside(document: Json) -> list[str]:
+def _unread(document: Json) -> list[str]:
     return [
         line
         for finding in document["findings"]
-        if _is_set_aside(document, finding)
+        if _is_set_aside(document, finding) and finding["verdict"] != "refuted"
         for line in match_line(finding)
     ]
+
+
+def _refuted(document: Json) -> list[str]:
+    # What it is not comes after what it is, in a line each.
+    refuted = (f for f in document["findings"] if f["verdict"] == "refuted")
+    return [refuted_line(finding) for finding in refuted]
 
 
 def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[str]]:
@@ -72,7 +85,7 @@ def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[s
     text = document["target"]["format"] == "text"
     head = [*what(document, first), *match_line(first, from_text=text), *fix_lines(first)]
     head += [line for finding in others for line in match_line(finding, from_text=text)]
-    blocks = [head + _set_aside(document), banner(document)]
+    blocks = [head + _unread(document), banner(document)]
     if document["fault"]:
         blocks.append(fault_block(document["fault"]))
         blocks += [printed_code(document), _printed_registers(document)]
@@ -80,6 +93,7 @@ def _explained(document: Json, leading: list[Json], verbose: int) -> list[list[s
     for finding in others:
         heading = f"ALSO   {finding['recipe']}: {finding['verdict'].upper()}"
         blocks += [[heading, *fix_lines(finding), *evidence_block(finding, verbose)]]
+    blocks.append(_refuted(document))
     blocks += panic_blocks(document, verbose)
     blocks.append([*stack_block(document, verbose), *rest_lines(document), *packet_block(document)])
     settle = [f"{finding['recipe']}: " * (len(leading) > 1) + entry
@@ -105,7 +119,7 @@ def _evidence(document: Json, finding: Json, verbose: int) -> list[str]:
 
 def _unexplained(document: Json, verbose: int) -> list[list[str]]:
     fault = document["fault"]
-    head = [*what(document, None), *_set_aside(document)]
+    head = [*what(document, None), *_unread(document)]
     head += _no_match(document) + standing_out(document)
     full = fault is None or verbose > 0
     blocks = [head, banner(document) if full else short_banner(document)]
@@ -119,6 +133,7 @@ def _unexplained(document: Json, verbose: int) -> list[list[str]]:
     blocks.append(_printed_registers(document))
     if document["log_excerpt"]:
         blocks.append(["LOG", *_log(document["log_excerpt"])])
+    blocks.append(_refuted(document))
     blocks.append([*next_lines(document), *collect_lines(document), *search_line(document)])
     return blocks
 
@@ -141,7 +156,7 @@ def _no_match(document: Json) -> list[str]:
         words += "  Not explained."
     if document["panic"]["intentional"]:
         words = f"none needed: intentional.  ({_tried(document)})"
-    return labelled("" if _set_aside(document) else "MATCH", [words])
+    return labelled("" if _unread(document) else "MATCH", [words])
 
 
 def _tried(document: Json) -> str:

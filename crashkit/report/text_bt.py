@@ -41,6 +41,8 @@ def render_bt(document: Json, verbose: int = 0) -> str:
 
 def _stack(stack: Json, verbose: int) -> list[str]:
     lines = [_heading(stack["thread"])]
+    if stack["cpu_online"] is False:
+        lines.append("(this CPU was offline)")
     if stack["count"] > 1:
         lines += _members(stack)
     before = "unknown"

@@ -1,4 +1,4 @@
-"""The CPUS block: what each CPU did, one line each, the idle ones in one."""
+"""The CPUS block: what each CPU did, one line each, the idle and the offline ones in one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def block(section: Json, _document: Json, verbose: int) -> list[str]:
     """Render the section: the CPU that panicked is marked with ``>``."""
     lines = [_heading(section)]
     for entry in section["lines"]:
-        if verbose or entry["panicked"] or not entry["idle"]:
+        is_folded = entry["online"] is False or (entry["idle"] and entry["online"])
+        if verbose or entry["panicked"] or not is_folded:
             lines += _line(entry)
     if section["not_shown"]:
         lines.append(f"       {section['not_shown']} more without a line")
@@ -22,10 +23,12 @@ def block(section: Json, _document: Json, verbose: int) -> list[str]:
 
 
 def _heading(section: Json) -> str:
-    idle = sum(last - first + 1 for first, last in section["idle"])
-    spans = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in section["idle"])
-    said = f"; {idle} idle: CPU {spans}" if idle else ""
-    return f"CPUS   {section['present']}{said}"[:WIDTH]
+    said = f"CPUS   {section['present']}"
+    for key in ("idle", "offline"):
+        count = sum(last - first + 1 for first, last in section[key])
+        spans = ",".join(str(a) if a == b else f"{a}-{b}" for a, b in section[key])
+        said += f"; {count} {key}: CPU {spans}" if count else ""
+    return said[:WIDTH]
 
 
 def _line(entry: Json) -> list[str]:
@@ -37,6 +40,8 @@ def _line(entry: Json) -> list[str]:
     tail = [where]
     if entry["online"] is False:
         tail.append("offline")
+    if entry["online"] is None and entry["idle"]:
+        tail.append("perhaps offline")
     if (entry["nr_running"] or 0) > 1:
         tail.append(f"({entry['nr_running']} runnable)")
     return wrap("  ".join(tail), WIDTH, " " * 12, f"{head}  ")
@@ -48,7 +53,7 @@ def _context(entry: Json) -> str:
 
 
 def _preempt(entry: Json) -> str:
-    # What the panic itself added is not told apart; the other CPUs were only stopped.
+    # Of the CPU that panicked only what the panic did not add; the others were only stopped.
     count = entry["preempt_count"]
     if count is None:
         return ""
@@ -56,4 +61,6 @@ def _preempt(entry: Json) -> str:
     said = f" bh-off:{bottom_halves}" if bottom_halves else ""
     if entry["panicked"] is False and count["preempt"] and not entry["idle"]:
         said += f" preempt-off:{count['preempt']}"
+    if entry.get("preempt_off") and entry["pid"]:  # an idle task runs so
+        said += f" preempt-off:{entry['preempt_off']}"
     return said

@@ -158,7 +158,9 @@ def _summary(section: Json, differing: list[Json], shown: list[Json], comparable
         words.append(f"not known to be of one boot, so not compared: {len(section['rows'])}")
         return ", ".join([*words, *(() if shown else ["shown with -v"])])
     if section["rows"]:
-        words.append(f"{len(differing)} of {len(section['rows'])} differ")
+        unknown = sum(1 for row in differing if row["numbers"] and not _is_known(row))
+        words.append(f"{len(differing) - unknown} of {len(section['rows'])} differ")
+        words += [f"{unknown} not known of both"] if unknown else []
     rest = len(differing) - sum(1 for row in shown if row["differs"])
     if rest:
         words.append(f"{rest} of them not shown (-v)")

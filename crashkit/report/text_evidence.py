@@ -17,7 +17,7 @@ def evidence_block(finding: Json, verbose: int = 0) -> list[str]:
         if check["role"] == "necessary":
             lines += _row(f"{number:2} {told(check)}", check, verbose)
     lines += _listed("supports", finding, "supporting", verbose)
-    lines += _listed("not it", finding, "excluding", verbose)
+    lines += _listed("ruled out", finding, "excluding", verbose)
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crashkit.report.columns import bare
 from crashkit.report.parts import Json
 from crashkit.report.text_places import place, seconds, task_name
 
@@ -95,11 +96,22 @@ def _spins(spin: Json | None) -> str | None:
 def _stalled(stall: Json | None) -> str | None:
     cpus = [] if stall is None else [one["line"] for one in stall["cpus"]]
     line = next((one for one in cpus if one["place"] is not None), None)
-    if line is None:
+    if stall is None or line is None:
         return None
     state = {True: ", with interrupts on", False: ", with interrupts off", None: ""}
     where = f"{task_name(line)} in {place(line['place'])}{state[line['interrupts']]}"
-    return f"CPU {line['cpu']} did not get on: it was running {where}."
+    said = f"CPU {line['cpu']} did not get on: it was running {where}."
+    polls = next((one.get("polls") for one in stall["cpus"] if one["line"] is line), None)
+    return f"{said} {_polled(polls)}" if polls else said
+
+
+def _polled(polls: Json) -> str:
+    count = f"{polls['size']} byte{'s' * (polls['size'] > 1)}"
+    ends = {"changes": "change", "is": "are"}
+    verb, _, number = polls["ends"].partition(" ")
+    until = f"{ends[verb]} {number}".rstrip()
+    where = f"{bare(polls['address'])} ({polls['words']})"
+    return f"It loops until the {count} at {where} {until}: now {int(str(polls['value']), 0)}."
 
 
 def _one_has_most(oom: Json | None) -> bool:

@@ -8,7 +8,7 @@ import re
 from crashkit.errors import in_brief
 from crashkit.report.columns import WIDTH, bare, labelled, wrap
 from crashkit.report.parts import Json
-from crashkit.report.text_access import came_from, did, is_check, subject
+from crashkit.report.text_access import at_address, came_from, conflicting, did, is_check, who
 from crashkit.report.text_hang import hang_sentence
 from crashkit.report.text_packet import protocol_name
 from crashkit.report.text_what import told_by_section
@@ -43,6 +43,7 @@ _NO_FAULT = {
 
 _NUMBERS = ("ascii", "err-ptr", "list-poison", "poison")
 _PANIC = ("panic", "vpanic")
+_SPOKEN_WITH_A_VOWEL = ("A", "E", "I", "O", "MPLS", "SCTP", "RSVP")
 _ARTICLES = ("a", "an", "it", "its", "object", "the")
 
 
@@ -68,19 +69,15 @@ def what(document: Json, finding: Json | None) -> list[str]:
     if section is not None:
         return labelled("WHAT", [_full(section), *claim])
     doing = _doing(document)
-    start = f"{doing} it" if doing else _who(fault)
+    start = f"{doing} it" if doing else who(fault)
     statement = fault["diagnosis"]["statement"]
-    if statement and not fault["expression"] and not is_check(fault):
+    if conflict := conflicting(fault):
+        told = f"{conflict}."
+    elif statement and not fault["expression"] and not is_check(fault):
         told = f"{start} {did(fault)}. {_full(statement)}"
     else:
         told = f"{start} {did(fault)}{_bad_value(fault)}."
     return labelled("WHAT", [told, *claim])
-
-
-def _who(fault: Json) -> str:
-    # The function that ran; of a jump that failed, there is none there.
-    name = fault["symbol"]
-    return f"{name}()" if name and fault["access"] != "exec" else "It"
 
 
 def _without_fault(document: Json, held_up: str | None) -> str:
@@ -104,7 +101,8 @@ def _doing(document: Json) -> str:
     functions = {frame["function"] for frame in document["frames"]}
     packet = next((o["facts"] for o in document["objects"] if o["kind"] == "packet"), None)
     protocol = protocol_name(packet).upper() if packet else ""
-    named = f"a {protocol} packet" if protocol.isalpha() else "a packet"
+    article = "an" if protocol.startswith(_SPOKEN_WITH_A_VOWEL) else "a"
+    named = f"{article} {protocol} packet" if protocol.isalpha() else "a packet"
     hook = next((o["facts"] for o in document["objects"] if o["kind"] == "nf_hook"), None)
     if hook is not None:
         unsure = "" if hook["certainty"] == "proved" else "~"
@@ -161,7 +159,8 @@ def _panicked_in(document: Json) -> str | None:
 
 
 def _unexplained(document: Json, fault: Json, section: str | None) -> list[str]:
-    first = f"{subject(fault)}{_numbers(document)}{_bad_value(fault).replace(';', ':', 1)}"
+    did_it = f"{who(fault)} {did(fault)}{at_address(fault)}{_numbers(document)}"
+    first = f"{conflicting(fault) or did_it}{_bad_value(fault)}"
     lines = [first, *_said(document)] if section is None else [section]
     for link in fault["chain"]:
         if link["expression"] == fault["null_or_bad"] or link["value"] is None:
@@ -235,6 +234,16 @@ def match_line(finding: Json, *, from_text: bool = False) -> list[str]:
     if finding["verdict"] == "inconclusive":
         lines += wrap(f"would mean: {finding['claim']}", WIDTH, " " * 7)
     return lines
+
+
+def refuted_line(finding: Json) -> str:
+    """Name a recipe that does not fit, in one line."""
+    head, tail = f"MATCH  {finding['recipe']}   ", ": REFUTED"
+    why = _refuting(finding)
+    room = WIDTH - len(head) - len(tail)
+    if len(why) > room:
+        why = why[: room - 4].rstrip() + "...)"
+    return head + why + tail
 
 
 def _why_unread(finding: Json) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from crashkit.report.columns import WIDTH, bare, wrap
 from crashkit.report.parts import Json
 from crashkit.report.printed_part import PRINTED_UNSURE
@@ -12,6 +14,8 @@ from crashkit.report.text_head import bad_link
 _OUTSIDE = {"O": "out-of-tree", "P": "proprietary", "E": "unsigned", "F": "forced"}
 _NO_POISON = ("err-ptr", "container-of-null", "user-pointer", "one-bit-off", "ascii")
 _SEARCHED = 5
+_LOWEST, _ERRORS = 0xFF00_0000_0000_0000, (1 << 64) - 4096
+"""The first kernel address with five levels of page tables; the error numbers as pointers."""
 _BEFORE, _AFTER = 6, 4
 """Instructions shown around the trapping one."""
 
@@ -117,9 +121,9 @@ def _excluded(fault: Json | None) -> list[str]:
     if then is not None and now is not None:
         bits = (int(then, 16) ^ int(now, 16)).bit_count()
         if bits > 1:
-            found.append(f"bit flip ({bits} bits differ)")
+            found.append(f"one flipped bit ({bits} bits differ)")
     if then not in (None, "0x0") and fault["diagnosis"]["kind"] in _NO_POISON:
-        found.append("poison")
+        found.append("a poison value (POISON_FREE, LIST_POISON1 and their like)")
     return found
 
 
@@ -154,15 +158,35 @@ def next_lines(document: Json) -> list[str]:
         return []
     fault = document["fault"]
     commands = []
-    for link in fault["chain"] if fault else ():
-        ctype, value = link["ctype"] or "", link["value"]
-        if ctype.startswith("struct ") and ctype.endswith("*") and value not in (None, "0x0"):
+    for ctype, value in _readable(fault) if fault else ():
+        if ctype.startswith("struct ") and ctype.endswith("*"):
             commands += [f"{ctype.rstrip(' *')} {bare(value)}", f"kmem {bare(value)}"]
             break
+    else:
+        commands += _where_it_was(fault)
     commands.append("bt -a" if fault else "bt; log")
     if fault and fault["symbol"]:
         commands.append(f"dis -l {fault['symbol']}")
     return wrap("; ".join(commands), WIDTH, " " * 14, "NEXT   crash> ")
+
+
+def _readable(fault: Json) -> Iterator[tuple[str, str]]:
+    # The values on the way that crash can read: what was bad is not, nor what is no kernel
+    # address (e.g. the offset of a per-CPU variable) or an error number.
+    bad = bad_link(fault)
+    unread = None if bad is None else bad["value"]
+    for link in fault["chain"]:
+        value = link["value"]
+        if value not in (None, unread) and _LOWEST <= int(value, 16) < _ERRORS:
+            yield link["ctype"] or "", value
+
+
+def _where_it_was(fault: Json | None) -> list[str]:
+    # Where the bad value was read from, or what it was before a bit of it changed.
+    details = fault["diagnosis"]["details"] if fault else {}
+    if value := details.get("read_from"):
+        return [f"rd {bare(value)}", f"kmem {bare(value)}"]
+    return [f"kmem {bare(details['good'])}"] if details.get("good") else []
 
 
 def search_line(document: Json) -> list[str]:

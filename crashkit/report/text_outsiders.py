@@ -8,14 +8,22 @@ from crashkit.report.parts import Json
 _SHOWN = 4
 
 
-def block(section: Json, _document: Json, verbose: int) -> list[str]:
+def block(section: Json, document: Json, verbose: int) -> list[str]:
     """Say which out-of-tree modules are on the way to the crash, and which are not."""
     lines = [_on_path(module, verbose) for module in section["on_path"]]
     if section["elsewhere"]:
         names = ", ".join(module["module"] for module in section["elsewhere"])
         lines.append(f"not on the way to this crash: {names} ({_looked_at(section)})")
     lines += [hint for module in section["elsewhere"] if (hint := _hint(module, verbose))]
+    lines += _gone(document.get("fault"))
     return labelled("VENDOR", lines)
+
+
+def _gone(fault: Json | None) -> list[str]:
+    if fault is None or fault["diagnosis"]["kind"] != "unmapped-module":
+        return []
+    last = fault["diagnosis"]["details"].get("last_unloaded")
+    return [f"{last} was unloaded: its code or data may be what is pointed at ~"] if last else []
 
 
 def _on_path(module: Json, verbose: int) -> str:

@@ -79,10 +79,12 @@ def _in_use(report: Json) -> bool:
 
 
 def _neighbours(report: Json) -> Iterator[str]:
-    words = {True: "allocated", False: "free", None: "unknown"}
+    words = {True: "allocated", False: "free", None: "allocated or free"}
     told = [
         f"{one['where']} it {bare(one['address'])} ({words[one['allocated']]})"
         for one in report["neighbours"]
     ]
+    untold = any(one["allocated"] is None for one in report["neighbours"])
+    why = "; the free list ends early or is damaged" if untold else ""
     if told:
-        yield "objects of the cache: " + ", ".join(told)
+        yield "objects of the cache: " + ", ".join(told) + why

@@ -36,7 +36,7 @@ def _refcount(section: Json) -> str | None:
 
 def _usercopy(section: Json) -> str | None:
     one = section["object"]
-    if one is None:
+    if one is None or None in (section["size"], section["offset"]):
         return None
     past = f": {section['beyond']} bytes too many" if section["beyond"] else ""
     way = section["direction"] or "to or from user"
@@ -95,8 +95,9 @@ def _atomic(section: Json) -> str | None:
 
 
 def _init(section: Json) -> str | None:
-    program = section["process"]
-    ran = f", {program['arguments'] or program['comm']}," if program else ""
+    program = section["process"] or {}
+    name = program.get("arguments") or program.get("comm")
+    ran = f", {name}," if name else ""
     if section["signal"]:
         return f"the first process{ran} was ended by {section['signal']}"
     if section["status"] is not None:
@@ -174,7 +175,11 @@ def _stack(section: Json) -> str | None:
     canary = section["canary"]
     if canary is None or not canary["function"]:
         return None
-    return f"{canary['function']}() wrote past the end of a buffer in its stack frame"
+    # The canary is the frame's; who wrote over it, nothing tells.
+    return (
+        f"a buffer in the stack frame of {canary['function']}() was written past its end, by it or"
+        " by a function it called"
+    )
 
 
 def _sysrq(section: Json) -> str | None:

@@ -52,7 +52,9 @@ def _reasons(prog: Program) -> dict[int, str] | Unavailable:
 
 
 def registered_probes(prog: Program) -> Iterator[Object]:
-    """Yield each ``struct kprobe`` of the kernel's hash table (kernel/kprobes.c).
+    """Yield each ``struct kprobe *`` of the kernel's hash table (kernel/kprobes.c).
+
+    All of each can be read.
 
     :raises Unavailable: the table is damaged or not in the dump
     """
@@ -66,9 +68,9 @@ def registered_probes(prog: Program) -> Iterator[Object]:
                 if node.value_() in seen or len(seen) >= _MOST_PROBES:
                     raise Unavailable(_TABLE, Reason.CORRUPTED, "a chain of it has no end")
                 seen.add(node.value_())
-                probe = container_of(node, "struct kprobe", "hlist")[0].read_()
+                probe = container_of(node, "struct kprobe", "hlist")
+                node = probe[0].read_().hlist.next
                 yield probe
-                node = probe.hlist.next
     except FaultError as fault:
         raise Unavailable(_TABLE, Reason.NOT_IN_DUMP, str(fault)) from fault
     except (LookupError, AttributeError) as unknown:

@@ -19,6 +19,7 @@ GLOBALS: dict[str, tuple[str, ...]] = {
     "nr_cpu_ids": ("unsigned int",),
     "__cpu_present_mask": ("struct cpumask",),
     "__cpu_online_mask": ("struct cpumask",),
+    "__cpu_active_mask": ("struct cpumask",),
     "__cpu_possible_mask": ("struct cpumask",),
     "crash_notes": ("note_buf_t *",),
     "jiffies_64": ("u64",),

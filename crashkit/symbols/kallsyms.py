@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from drgn import FaultError, MissingDebugInfoError, Object, Program, Symbol, SymbolIndex
+from drgn import (
+    BadDataError,
+    FaultError,
+    MissingDebugInfoError,
+    Object,
+    Program,
+    Symbol,
+    SymbolIndex,
+)
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms, module_kallsyms
 
 from crashkit.errors import Reason, Unavailable
-from crashkit.memory import BROKEN_WALK
+from crashkit.memory import BROKEN_WALK, IMPOSSIBLE
+from crashkit.symbols.kallsyms_check import contradiction, image_symbols
 from crashkit.target.vmcoreinfo import parse
 
 SymbolFinder = Callable[[Program, str | None, int | None, bool], Sequence[Symbol]]
@@ -26,7 +35,8 @@ def load_vmlinux(prog: Program) -> CoreSymbols:
     VMCOREINFO says where they are since Linux 6.0 (f09bddbd8661, "vmcoreinfo: add
     kallsyms_num_syms symbol"); where it does not, the kernel's image is searched.
 
-    :raises Unavailable: they cannot be read, or not be found
+    :raises Unavailable: they cannot be read, or not be found; or they contradict VMCOREINFO, as
+        they do where a page of the names is damaged: every name behind has another's address
     """
     try:
         info = parse(prog["VMCOREINFO"].string_())
@@ -44,6 +54,13 @@ def load_vmlinux(prog: Program) -> CoreSymbols:
     except (LookupError, ValueError, MissingDebugInfoError) as error:
         detail = f"VMCOREINFO does not describe them: {error}"
         raise Unavailable("kallsyms", Reason.NO_DEBUGINFO, detail) from error
+    except (BadDataError, *IMPOSSIBLE) as error:
+        raise Unavailable("kallsyms", Reason.CORRUPTED, str(error)) from error
+    why = contradiction(
+        image_symbols(info), lambda name: [s.address for s in index(prog, name, None, False)]
+    )
+    if why is not None:
+        raise Unavailable("kallsyms", Reason.CORRUPTED, f"they are damaged: {why}")
     return CoreSymbols(index)
 
 

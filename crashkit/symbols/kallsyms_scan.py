@@ -10,17 +10,15 @@ from drgn import FaultError, Program, Symbol, SymbolBinding, SymbolIndex, Symbol
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.memory import read_bytes
-from crashkit.symbols.kallsyms_tables import Tables, find_tables, has_token_table
+from crashkit.symbols.kallsyms_check import PAGE, contradiction, image_symbols
+from crashkit.symbols.kallsyms_tables import Search, Tables
 from crashkit.target.vmcoreinfo import VmcoreInfo
 
 _WHAT = "kallsyms"
-_PAGE = 4096
 _CHUNK = 1 << 20
-_MAX_IMAGE = 256 << 20
 _USUAL_IMAGE = 64 << 20
 """Searched where VMCOREINFO names no data of the image."""
 _BANNER = b"Linux version "
-_SYMBOL = "SYMBOL("
 _FARTHEST = 1 << 16
 """Bytes to the next symbol from which on drgn takes them for a gap."""
 
@@ -36,33 +34,31 @@ def scan_kallsyms(prog: Program, info: VmcoreInfo) -> SymbolIndex:
     """Find the core kernel's symbol table in its image.
 
     The addresses that VMCOREINFO gives and the text of ``linux_banner`` must be those of the
-    table; which of two tables is the kernel's is not guessed.
+    table, and nothing else there may look like one: which of two is the kernel's, and which
+    somebody put there, is not guessed.
 
     :raises Unavailable: there is none, its pages are not in the dump, it contradicts
         VMCOREINFO, or there are several
     """
-    start, size = _range(info)
-    good: list[Tables] = []
-    wrong: list[str] = []
-    has_tokens = False
+    known = image_symbols(info)
+    start, size = _range(info, known)
+    search = Search()
     for piece in _pieces(prog, start, size):
-        found = tuple(find_tables(piece))
-        has_tokens = has_tokens or (not found and has_token_table(piece))
-        for tables in found:
-            why = _contradiction(prog, tables, info)
-            if why:
-                wrong.append(why)
-            else:
-                good.append(tables)
+        search.add(piece)
+    if search.candidates > 1:
+        detail = f"{search.candidates} tables in the kernel's image, or parts of them"
+        raise Unavailable(_WHAT, Reason.AMBIGUOUS, detail)
+    reasons = [_contradiction(prog, one, known, info.release) for one in search.tables]
+    good = [one for one, why in zip(search.tables, reasons, strict=True) if why is None]
     if len(good) == 1:
         return SymbolIndex(_symbols(good[0]))
     if good:
-        raise Unavailable(_WHAT, Reason.AMBIGUOUS, f"{len(good)} tables in the kernel's image")
-    if wrong:
-        raise Unavailable(
-            _WHAT, Reason.CORRUPTED, f"the table found is not this kernel's: {wrong[0]}"
-        )
-    raise Unavailable(_WHAT, Reason.NOT_IN_DUMP, _why_none(has_tokens))
+        detail = f"its addresses can be read in {len(good)} ways"
+        raise Unavailable(_WHAT, Reason.AMBIGUOUS, detail)
+    if reasons:
+        detail = f"the table found is not this kernel's: {reasons[0]}"
+        raise Unavailable(_WHAT, Reason.CORRUPTED, detail)
+    raise Unavailable(_WHAT, Reason.NOT_IN_DUMP, _why_none(search.candidates > 0))
 
 
 def _why_none(has_tokens: bool) -> str:
@@ -71,30 +67,15 @@ def _why_none(has_tokens: bool) -> str:
     return "VMCOREINFO does not say where they are, and they were not found in the kernel's image"
 
 
-def _range(info: VmcoreInfo) -> tuple[int, int]:
+def _range(info: VmcoreInfo, known: dict[str, int]) -> tuple[int, int]:
     # From the first function to the last of the variables that VMCOREINFO names: read-only
     # data, where the tables are, lies between.
-    start = info.symbol("_stext") & -_PAGE
-    size = max(_known(info).values()) & -_PAGE
+    start = info.symbol("_stext") & -PAGE
+    size = max(known.values()) & -PAGE
     return start, size - start or _USUAL_IMAGE
 
 
-def _known(info: VmcoreInfo) -> dict[str, int]:
-    # The symbols in the image. Others are no symbols: where an array is allocated, as
-    # mem_section is, VMCOREINFO has the address of its memory.
-    start = info.symbol("_stext") & -_PAGE
-    known = {}
-    for key in info:
-        if key.startswith(_SYMBOL) and key.endswith(")"):
-            name = key.removeprefix(_SYMBOL).removesuffix(")")
-            try:
-                known[name] = info.symbol(name)
-            except Unavailable:
-                continue  # garbled: said when VMCOREINFO was read
-    return {name: at for name, at in known.items() if start <= at < start + _MAX_IMAGE}
-
-
-def _pieces(prog: Program, start: int, size: int) -> Iterator[bytes]:
+def _pieces(prog: Program, start: int, size: int) -> Iterator[bytearray]:
     # What can be read, in pieces that lie together: pages may be unmapped or not in the dump.
     piece = bytearray()
     end = start + size
@@ -103,49 +84,45 @@ def _pieces(prog: Program, start: int, size: int) -> Iterator[bytes]:
             if part is not None:
                 piece += part
             elif piece:
-                yield bytes(piece)
-                piece.clear()
+                yield piece
+                piece = bytearray()
     if piece:
-        yield bytes(piece)
+        yield piece
 
 
 def _chunk(prog: Program, at: int, size: int) -> Iterator[bytes | None]:
     try:
         yield prog.read(at, size)
     except FaultError:
-        for page in range(at, at + size, _PAGE):
+        for page in range(at, at + size, PAGE):
             try:
-                yield prog.read(page, min(_PAGE, at + size - page))
+                yield prog.read(page, min(PAGE, at + size - page))
             except FaultError:
                 yield None
 
 
-def _contradiction(prog: Program, tables: Tables, info: VmcoreInfo) -> str:
-    # Why the table cannot be this kernel's; nothing if it is.
-    known = _known(info)
-    wanted = {*known, "linux_banner"}
-    where: dict[str, list[int]] = {name: [] for name in wanted}
+def _contradiction(
+    prog: Program, tables: Tables, known: dict[str, int], release: str | None
+) -> str | None:
+    # Why the table cannot be this kernel's; None if it is.
+    where: dict[str, list[int]] = {name: [] for name in (*known, "linux_banner")}
     for name, address in zip(tables.names, tables.addresses, strict=True):
-        if name in wanted:
+        if name in where:
             where[name].append(address)
-    for name, address in known.items():
-        if where[name] and address not in where[name]:
-            return f"{name} is at {address:#x}, there at {where[name][0]:#x}"
-    if not where["_stext"]:
-        return "it lacks _stext"
-    return _banner_contradiction(prog, where["linux_banner"], info.release)
+    why = contradiction(known, where.__getitem__)
+    return why or _banner_contradiction(prog, where["linux_banner"], release)
 
 
-def _banner_contradiction(prog: Program, at: Sequence[int], release: str | None) -> str:
+def _banner_contradiction(prog: Program, at: Sequence[int], release: str | None) -> str | None:
     # Kernels without the symbols of data have no linux_banner among them.
     if len(at) != 1 or release is None:
-        return ""
+        return None
     wanted = _BANNER + release.encode("ascii", "backslashreplace") + b" "
     try:
         text = read_bytes(prog, at[0], len(wanted), "linux_banner")
     except Unavailable:
-        return ""  # its page is not in the dump
-    return "" if text == wanted else "linux_banner is no text of this release there"
+        return None  # its page is not in the dump
+    return None if text == wanted else "linux_banner is no text of this release there"
 
 
 def _symbols(tables: Tables) -> list[Symbol]:

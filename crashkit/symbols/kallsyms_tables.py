@@ -26,6 +26,7 @@ from array import array
 from collections.abc import Iterator
 from itertools import islice, pairwise
 
+from crashkit.errors import Reason, Unavailable
 from crashkit.value import facts
 
 _TOKENS = 256
@@ -38,8 +39,8 @@ _MAX_NAME = 512
 """KSYM_NAME_LEN since 6.1 (b8a94bfb3395); a compressed name is not longer than the name."""
 _MAX_SYMBOLS = 1 << 20
 """Distributions' kernels have 100,000 to 250,000."""
-_MOST_DIGITS = 4096
-_MOST_TABLES = 8
+_MOST_WORK = 3 << 20
+_WORK_OF_DIGITS, _WORK_OF_COUNTS = 1 << 9, 1 << 14
 _LETTERS = frozenset(b"ABCDGINRSTUVWabcdginprstuvw-?")
 """What nm(1) calls a symbol; the first character of each name."""
 _INDEX_SIZE = 2 * _TOKENS
@@ -70,41 +71,63 @@ class _Names:
     letters: str
 
 
-def find_tables(data: bytes) -> Iterator[Tables]:
-    """Yield each whole symbol table in a piece of memory that starts at a multiple of 8."""
-    for tokens in _token_tables(data):
-        for found in _names_around(data, tokens):
-            yield from (
-                Tables(names=found.names, letters=found.letters, addresses=addresses)
-                for addresses in _addresses(data, found)
-                if addresses and _is_rising(addresses)
-            )
+class Search:
+    """A search of memory, piece by piece, for symbol tables.
+
+    :ivar tables: whole ones; of one table as many as there are readings of its addresses
+    :ivar candidates: sets of tokens, each of a table that may be there in part only
+    """
+
+    def __init__(self) -> None:
+        self.tables: list[Tables] = []
+        self.candidates = 0
+        self._work = _Work(_MOST_WORK)
+
+    def add(self, data: bytes | bytearray) -> None:
+        """Search a piece of memory that starts at a multiple of 8.
+
+        Nothing is decoded from the second set of tokens on: which one is meant is not known.
+
+        :raises Unavailable: memory is full of what looks like parts of tables
+        """
+        place = data.find(_DIGITS)
+        while place >= 0:
+            self._work.spend(_WORK_OF_DIGITS)
+            tokens = _tokens_around(data, place)
+            if tokens is not None:
+                self.candidates += 1
+                if self.candidates == 1:
+                    self.tables += _tables(data, tokens, self._work)
+            place = data.find(_DIGITS, place + 1)
 
 
-def has_token_table(data: bytes) -> bool:
-    """Whether at least the tokens of a symbol table are in a piece of memory."""
-    return any(True for _tokens in _token_tables(data))
+class _Work:
+    # What a search may still cost, in names decoded: memory may be made to look like tables.
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def spend(self, names: int) -> None:
+        self._left -= names
+        if self._left < 0:
+            detail = "memory is full of what looks like parts of them"
+            raise Unavailable("kallsyms", Reason.BUDGET, detail)
 
 
-def _token_tables(data: bytes) -> Iterator[_Tokens]:
-    # Bounded: memory may be full of what looks like some.
-    place, found = data.find(_DIGITS), 0
-    for _ in range(_MOST_DIGITS):
-        if place < 0 or found >= _MOST_TABLES:
-            return
-        tokens = _tokens_around(data, place)
-        if tokens is not None:
-            found += 1
-            yield tokens
-        place = data.find(_DIGITS, place + 1)
+def _tables(data: bytes | bytearray, tokens: _Tokens, work: _Work) -> Iterator[Tables]:
+    for found in _names_around(data, tokens, work):
+        for addresses in _addresses(data, found):
+            if addresses and _is_rising(addresses):
+                yield Tables(names=found.names, letters=found.letters, addresses=addresses)
 
 
-def _names_around(data: bytes, found: _Tokens) -> Iterator[_Names]:
+def _names_around(data: bytes | bytearray, found: _Tokens, work: _Work) -> Iterator[_Names]:
     table_at, index_at, tokens = found
     for markers_at, markers in _markers(data, table_at):
+        work.spend(_WORK_OF_COUNTS)
         for count_at in _counts_before(data, markers_at, markers):
             count = int.from_bytes(data[count_at : count_at + 8], "little")
-            decoded = _decode(data[count_at + 8 : markers_at], count, markers, tokens)
+            decoded = _decode(data[count_at + 8 : markers_at], count, markers, tokens, work)
             if decoded is not None:
                 names, letters = decoded
                 index_end = index_at + _INDEX_SIZE
@@ -112,7 +135,7 @@ def _names_around(data: bytes, found: _Tokens) -> Iterator[_Names]:
                 return  # one reading of these tokens holds to the last name: no other can
 
 
-def _markers(data: bytes, table_at: int) -> Iterator[tuple[int, list[int]]]:
+def _markers(data: bytes | bytearray, table_at: int) -> Iterator[tuple[int, list[int]]]:
     for width in 4, 8:
         at, markers = _markers_before(data, table_at, width)
         if markers:
@@ -124,7 +147,7 @@ def _markers(data: bytes, table_at: int) -> Iterator[tuple[int, list[int]]]:
             yield at, markers
 
 
-def _ends_before_order(data: bytes, table_at: int) -> Iterator[int]:
+def _ends_before_order(data: bytes | bytearray, table_at: int) -> Iterator[int]:
     # In 6.2 to 6.4, and where that was backported, three bytes for each name stand between:
     # their order by name (60443c88f3a8, "kallsyms: Improve the performance of
     # kallsyms_lookup_name()"). Where the first marker then is, is zero.
@@ -134,7 +157,7 @@ def _ends_before_order(data: bytes, table_at: int) -> Iterator[int]:
             yield end
 
 
-def _tokens_around(data: bytes, digits_at: int) -> _Tokens | None:
+def _tokens_around(data: bytes | bytearray, digits_at: int) -> _Tokens | None:
     end = digits_at
     for _ in range(_TOKENS - _ZERO):
         end = data.find(b"\0", end, digits_at + _MAX_TOKEN_TABLE) + 1
@@ -155,11 +178,11 @@ def _tokens_around(data: bytes, digits_at: int) -> _Tokens | None:
         token = data[start + first : start + last]
         if token.find(b"\0") != len(token) - 1:
             return None
-        tokens.append(token[:-1])
+        tokens.append(bytes(token[:-1]))
     return start, index_at, tokens
 
 
-def _markers_before(data: bytes, end: int, width: int) -> tuple[int, list[int]]:
+def _markers_before(data: bytes | bytearray, end: int, width: int) -> tuple[int, list[int]]:
     # From the last one, behind which zeros may fill up to a multiple of 8, down to the first: 0.
     markers: list[int] = []
     at = end - width
@@ -177,7 +200,7 @@ def _markers_before(data: bytes, end: int, width: int) -> tuple[int, list[int]]:
     return 0, []
 
 
-def _counts_before(data: bytes, end: int, markers: list[int]) -> Iterator[int]:
+def _counts_before(data: bytes | bytearray, end: int, markers: list[int]) -> Iterator[int]:
     # Places where a number of symbols that fits the markers stands before names that could be.
     longest = _STEP * (_MAX_NAME + 2)
     first = max(0, end - markers[-1] - longest - 8)
@@ -188,15 +211,17 @@ def _counts_before(data: bytes, end: int, markers: list[int]) -> Iterator[int]:
 
 
 def _decode(
-    data: bytes, count: int, markers: list[int], tokens: list[bytes]
+    data: bytes | bytearray, count: int, markers: list[int], tokens: list[bytes], work: _Work
 ) -> tuple[tuple[str, ...], str] | None:
     # The names fill the data, but for zeros up to a multiple of 8.
     names: list[bytes] = []
     at, size = 0, len(data)
     token = tokens.__getitem__
     for number in range(count):
-        if not number % _STEP and markers[number // _STEP] != at:
-            return None
+        if not number % _STEP:
+            work.spend(_STEP)
+            if markers[number // _STEP] != at:
+                return None
         if at >= size:
             return None
         length = data[at]
@@ -221,7 +246,7 @@ def _decode(
     return (shown, letters.decode("ascii")) if len(shown) == count else None
 
 
-def _addresses(data: bytes, found: _Names) -> Iterator[array[int]]:
+def _addresses(data: bytes | bytearray, found: _Names) -> Iterator[array[int]]:
     count = len(found.names)
     offsets_size = _aligned(4 * count)
     before, after = found.count_at - 8, _aligned(found.index_end)
@@ -238,7 +263,7 @@ def _addresses(data: bytes, found: _Names) -> Iterator[array[int]]:
             yield whole
 
 
-def _from_base(base: int, raw: bytes) -> array[int]:
+def _from_base(base: int, raw: bytes | bytearray) -> array[int]:
     offsets = array("I")
     offsets.frombytes(raw)
     if base + max(offsets) >= 1 << 64:
@@ -246,7 +271,7 @@ def _from_base(base: int, raw: bytes) -> array[int]:
     return array("Q", [base + offset for offset in offsets])
 
 
-def _from_base_or_absolute(base: int, raw: bytes) -> array[int]:
+def _from_base_or_absolute(base: int, raw: bytes | bytearray) -> array[int]:
     # CONFIG_KALLSYMS_ABSOLUTE_PERCPU: what is not negative is an address, what is counts down.
     offsets = array("i")
     offsets.frombytes(raw)

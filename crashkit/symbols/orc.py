@@ -106,7 +106,10 @@ def layout_of(type_: Type) -> Layout:
     """
     fields = {}
     for member in type_.members or ():
-        width = member.bit_field_size or 8 * sizeof(member.type)
+        try:
+            width = member.bit_field_size or 8 * sizeof(member.type)
+        except TypeError:
+            continue  # damaged type information: of a type that has no size
         if member.name is not None:
             fields[member.name] = (member.bit_offset, width)
     needed = {"sp_offset", "bp_offset", "sp_reg", "bp_reg", "type"}

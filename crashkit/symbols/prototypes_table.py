@@ -9,11 +9,9 @@ memory. A row is here only if the declaration is the same in Linux 5.10 (by its 
 from __future__ import annotations
 
 PROTOTYPES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
-    # arch/x86/mm/init_64.c; libdrgn asks whether there is one, and not what it takes.
-    "vmemmap_populate": (
-        "int",
-        (("unsigned long", "start"), ("unsigned long", "end"), ("int", "node")),
-    ),
+    # arch/x86/mm/init_64.c; libdrgn asks whether there is one. What it takes is not the same in
+    # all kernels, so nothing of it is said.
+    "vmemmap_populate": ("int", ()),
     # net/netfilter/nf_conntrack_core.c, nf_conntrack_ecache.c
     "__nf_conntrack_confirm": ("int", (("struct sk_buff *", "skb"),)),
     "nf_conntrack_alter_reply": (

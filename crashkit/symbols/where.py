@@ -14,6 +14,11 @@ from crashkit.value import facts
 
 _BUILD_ID = re.compile(r"[0-9a-f]{16,128}\Z", re.ASCII)
 _RELEASE = re.compile(r"[\w.+~:-]{1,128}\Z", re.ASCII)
+_FLAVOUR = re.compile(r"(?P<build>.+)[+.](?P<flavour>(?:rt|64k)(?:-debug)?|debug)")
+"""Of Red Hat's kernels: ``5.14.0-427.el9.x86_64+rt``, ``3.10.0-1160.el7.x86_64.debug``."""
+_OLD_REALTIME = re.compile(r"\.rt\d[\d.]*\.el[78]")
+_AMAZON = re.compile(r"(6\.(?:[2-9]|\d\d)|[7-9]\.\d+)\.\d.*\.amzn2023\.")
+"""Amazon Linux 2023 names the packages of kernels after its first, 6.1, by their version."""
 FEDERATED = "https://debuginfod.elfutils.org"
 """The server of elfutils, which asks those of the distributions."""
 
@@ -24,18 +29,30 @@ class Distribution:
 
     name: str
     package: str
-    """With ``{release}``."""
+    """With ``{release}``; of RPMs ``{kernel}``, the package, and ``{build}``, without flavour."""
     command: str
-    """Installs it; with ``{package}`` and ``{release}``."""
+    """Installs it; with ``{package}`` and the same."""
     server: str | None
     """Its debuginfod."""
 
 
-_RPM = "kernel-debuginfo-{release}"
-_DNF = "dnf debuginfo-install kernel-{release}"
+_RPM = "{kernel}-debuginfo-{build}"
+_DNF = "dnf debuginfo-install {kernel}-{build}"
+_UBUNTU = r"-\d+-(?:generic|lowlatency|aws|azure|gcp|gke|ibm|kvm|nvidia|oem|oracle|realtime)"
+_DEBIAN = r"-(?:cloud-|rt-)?(?:amd64|arm64|armmp|686(?:-pae)?|powerpc64le|riscv64|s390x)"
+_SUSE = r"-(?:default|preempt|kvmsmall)|-\d{6}\.[\d.]+-(?:azure|rt|64kb)"
 _RULES: tuple[tuple[str, Distribution], ...] = (
     (
-        r"Ubuntu",
+        r"-raspi(?:\s|$)",  # not signed, so its package is not called unsigned
+        Distribution(
+            name="Ubuntu",
+            package="linux-image-{release}-dbgsym",
+            command="apt install {package}   (from ddebs.ubuntu.com)",
+            server="https://debuginfod.ubuntu.com",
+        ),
+    ),
+    (
+        rf"Ubuntu|{_UBUNTU}(?:\s|$)",
         Distribution(
             name="Ubuntu",
             package="linux-image-unsigned-{release}-dbgsym",
@@ -44,7 +61,7 @@ _RULES: tuple[tuple[str, Distribution], ...] = (
         ),
     ),
     (
-        r"Debian|-(?:cloud-|rt-)?(?:amd64|arm64)(?:\s|$)",
+        rf"Debian|{_DEBIAN}(?:\s|$)",
         Distribution(
             name="Debian",
             package="linux-image-{release}-dbg",
@@ -75,22 +92,28 @@ _RULES: tuple[tuple[str, Distribution], ...] = (
         Distribution(
             name="RHEL or a rebuild of it",
             package=_RPM,
-            command="debuginfo-install kernel-{release}",
+            command="debuginfo-install {kernel}-{build}",
             server="https://debuginfod.centos.org",
         ),
     ),
     (
         r"\.amzn\d",
         Distribution(
-            name="Amazon Linux", package=_RPM, command="debuginfo-install kernel-{release}",
+            name="Amazon Linux",
+            package=_RPM,
+            command="debuginfo-install {kernel}-{build}",
             server=None,
         ),
     ),
     (
-        r"-default(?:\s|$)|SUSE",
+        r"\.oe\d",
+        Distribution(name="openEuler", package=_RPM, command="dnf install {package}", server=None),
+    ),
+    (
+        rf"(?:{_SUSE})(?:\s|$)|SUSE",
         Distribution(
             name="SUSE",
-            package="kernel-default-debuginfo",
+            package="{kernel}-debuginfo",
             command="zypper install {package}   (the version of {release})",
             server="https://debuginfod.opensuse.org",
         ),
@@ -141,14 +164,28 @@ def offer(
     whose = distribution_of(release, version)
     package = command = None
     if whose is not None and release is not None and _RELEASE.match(release):
-        package = whose.package.format(release=release)
-        command = whose.command.format(package=package, release=release)
+        kernel, build = _rpm(whose, release)
+        package = whose.package.format(release=release, kernel=kernel, build=build)
+        command = whose.command.format(package=package, release=release, kernel=kernel, build=build)
     return Offer(
         distribution=whose.name if whose else None,
         package=package,
         command=command,
         urls=tuple(debuginfo_urls(build_id, servers(whose, environment))),
     )
+
+
+def _rpm(whose: Distribution, release: str) -> tuple[str, str]:
+    # The package a kernel is of, and the version of that package.
+    if whose.name == "SUSE":
+        build, dash, flavour = release.rpartition("-")
+        return (f"kernel-{flavour}", build) if dash else ("kernel-default", release)
+    if whose.name == "Amazon Linux" and (newer := _AMAZON.match(release)):
+        return f"kernel{newer[1]}", release
+    flavoured = _FLAVOUR.fullmatch(release)
+    if flavoured is not None:
+        return f"kernel-{flavoured['flavour']}", flavoured["build"]
+    return ("kernel-rt" if _OLD_REALTIME.search(release) else "kernel"), release
 
 
 def servers(

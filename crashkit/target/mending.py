@@ -44,6 +44,9 @@ def mended_copy(target: Target) -> int:
             except OSError as error:
                 os.close(copy)
                 raise unwritable(f"{target.path} is truncated and", error) from error
+            except BaseException:
+                os.close(copy)
+                raise
     return copy
 
 

@@ -26,6 +26,7 @@ _UNKNOWN = b"unknown"
 _NO_RELEASE = b"1.0.0"
 """libkdumpfile reads no memory of a kernel without a version."""
 _CHUNK_PAGES = 256
+_BITMAP_PIECE = 1 << 10
 _MOST_SEARCHED = 16 << 30
 _MINIMAL = (
     b"OSRELEASE=1.0.0\nPAGESIZE=4096\nKERNELOFFSET=0\nNUMBER(phys_base)=0\n"
@@ -101,19 +102,23 @@ def _search(copy: int, name: str) -> bytes:
 
 def _runs(bits: int) -> Iterator[tuple[int, int]]:
     # (first address, bytes) of pages that lie together, up to a bound, each run with the
-    # beginning of the next.
+    # beginning of the next. A piece of the bitmap at a time: shifting all of it for each run
+    # would take the square of its size.
+    raw = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
     left = _MOST_SEARCHED
-    frame = 0
-    while bits and left > 0:
-        skip = (bits & -bits).bit_length() - 1
-        bits >>= skip
-        frame += skip
-        length = min((~bits & (bits + 1)).bit_length() - 1, _CHUNK_PAGES)
-        size = length * kdump.BLOCK_SIZE
-        yield frame * kdump.BLOCK_SIZE, size + CHUNK_OVERLAP
-        bits >>= length
-        frame += length
-        left -= size
+    for start in range(0, len(raw), _BITMAP_PIECE):
+        piece = int.from_bytes(raw[start : start + _BITMAP_PIECE], "little")
+        frame = start * 8
+        while piece and left > 0:
+            skip = (piece & -piece).bit_length() - 1
+            piece >>= skip
+            frame += skip
+            length = min((~piece & (piece + 1)).bit_length() - 1, _CHUNK_PAGES)
+            size = length * kdump.BLOCK_SIZE
+            yield frame * kdump.BLOCK_SIZE, size + CHUNK_OVERLAP
+            piece >>= length
+            frame += length
+            left -= size
 
 
 def _readable(prog: Program, start: int, size: int) -> bytes:

@@ -18,8 +18,10 @@ _START = re.compile(
     rb"OSRELEASE=[\w.+~:-]{1,64}\n(?:BUILD-ID=[0-9a-f]{1,128}\n)?PAGESIZE=[0-9]{4,6}\n", re.ASCII
 )
 _NEEDED = (b"SYMBOL(init_uts_ns)=", b"NUMBER(phys_base)=", b"KERNELOFFSET=")
-_MOST = 64
+_MOST = 1 << 16
 """Copies looked at: a page cache may hold many."""
+_ENOUGH = 4
+"""Texts that differ; which is the kernel's is not known from the second on."""
 
 
 CHUNK_OVERLAP = _PAGE
@@ -54,7 +56,7 @@ class Search:
         """Search a piece of memory."""
         for match in _START.finditer(data):
             self._looked_at += 1
-            if self._looked_at > _MOST:
+            if self._looked_at > _MOST or len(self._found) >= _ENOUGH:
                 return
             text = data[match.start() : match.start() + _PAGE].split(b"\0", 1)[0]
             if all(needed in text for needed in _NEEDED):
@@ -68,10 +70,12 @@ class Search:
         :raises TargetError: there are several that differ, so which is this kernel's is not known
         """
         found = self._found
-        if len(found) > 1:
+        if len(found) > 1 or self._looked_at > _MOST:
             releases = sorted({text.split(b"\n", 1)[0].decode("ascii") for text in found})
+            number = f"{len(found)} different" if len(found) > 1 else f"more than {_MOST}"
+            named = f" ({', '.join(releases)})" if releases else ""
             raise TargetError(
-                f"{self._name} has no VMCOREINFO note, and {len(found)} different texts of it in "
-                f"its memory ({', '.join(releases[:4])}): which one is this kernel's cannot be told"
+                f"{self._name} has no VMCOREINFO note, and {number} texts of it in its memory"
+                f"{named}: which one is this kernel's cannot be told"
             )
         return found[0] if found else None

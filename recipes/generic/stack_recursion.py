@@ -3,9 +3,10 @@
 A stack can end by depth, by one large frame, or by a stack pointer that was never one. Only
 the first is recursion.
 
-Recognised by: the stack pointer is past the end of the task's stack, in its guard page, and
-more than half of the stack are frames of one cycle of functions. The frames must have been
-walked: return addresses that merely lie there may be left over.
+Recognised by: the stack pointer, or what was to be written on the stack, is past the end of
+the task's stack, in its guard page, and more than half of the stack are frames of one cycle of
+functions. The frames must have been walked: return addresses that merely lie there may be left
+over.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ META = Meta(
 
 _KINDS = ("stack-overflow", "double-fault", "stack-corruption")
 _BESIDE = ("the task's stack", "its guard page")
+_GUARD = 4096
+"""The page below a stack, which is never mapped."""
 
 
 def applies(crash: Crash) -> bool:
@@ -109,7 +112,16 @@ def _exhausted(scene: _Scene) -> Observation:
     left, size = stack.left or 0, stack.high - stack.low
     past = "past" if left < 0 else "from"
     note = f"{stack.place}, {abs(left)} bytes {past} the end of {size}"
-    return seen(left < 0, _sp(stack), note=note)
+    if left < 0:
+        return seen(True, _sp(stack), note=note)
+    # A push or a call faults before it moves the stack pointer.
+    fault = scene.crash.fault
+    access = None if fault is None else fault.address
+    if fault is None or access is None or not stack.low - _GUARD <= access < stack.low:
+        return seen(False, _sp(stack), note=note)
+    below = f"{note}; the {fault.access or 'access'} was {stack.low - access} bytes below it"
+    address = fact("address accessed", access, "bt", "crash.fault.address", origin=Origin.REGISTER)
+    return seen(True, _sp(stack), address, note=below)
 
 
 def _sp(stack: TaskStack) -> Value:

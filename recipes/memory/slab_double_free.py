@@ -69,7 +69,9 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     yield necessary("object", "a slab object was being freed", lambda: _is_object(scene))
     yield necessary("free", "it is on a free list", lambda: on_free_list(scene.slab, scene.free))
     yield necessary("link", "it holds a link as free objects do", lambda: _has_link(scene))
-    yield excluding("slab-damage", "a damaged slab, reported", lambda: slab_was_reported(crash))
+    yield excluding(
+        "slab-damage", "the kernel reported a damaged slab", lambda: slab_was_reported(crash)
+    )
 
 
 class _Scene:

@@ -4,8 +4,8 @@ A free object holds the pointer to the next one (mm/slub.c: freelist_ptr()). Who
 to an object after freeing it, or past the end of the one before, overwrites it; what faults
 is a later allocation of the same size, anywhere in the kernel.
 
-Recognised by: the address that faulted is where the crashed CPU's free list of a cache
-begins, and that is no object of the CPU's slab.
+Recognised by: the allocator faulted, the address is where the crashed CPU's free list of a
+cache begins, and that is no object of the CPU's slab.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ META = Meta(
     claim="a CPU's free list leads out of its slab: the pointer in a free object was overwritten",
     references=("mm/slub.c: get_freepointer(), CONFIG_SLAB_FREELIST_HARDENED",),
     matches=("kind-freelist",),
-    rejects=("kind-random", "kind-uaflist"),
     told_apart_from=(
         "a bad pointer of the faulting function's own: no free list begins there",
+        "a bad pointer that was to be freed: the allocator faults, and no free list begins there",
         "a fault of the one who asked for memory: the allocator's caller did nothing wrong",
     ),
     advice="boot with slub_debug=FZPU: the write is then found where the object is used next",
@@ -41,12 +41,16 @@ META = Meta(
 
 
 def applies(crash: Crash) -> bool:
-    """Whether the fault is at an address that no pointer of the kernel has."""
+    """Whether the allocator faulted at an address that no pointer of the kernel has.
+
+    It reads the pointer in a free object itself: whoever else faults had the bad pointer from
+    elsewhere.
+    """
     fault = crash.fault
     if fault is None or fault.address is None or fault.access == "exec":
         return False
-    if crash.target.format == "text" and not _is_allocator(crash.faulting_function):
-        return False  # the list itself is not to be seen
+    if not _is_allocator(crash.faulting_function):
+        return False
     return leads_nowhere(fault) and fault.diagnosis.kind != "user-pointer"
 
 

@@ -64,9 +64,11 @@ _DEEPEST = 8
 
 
 def applies(crash: Crash) -> bool:
-    """Whether address 0 was called."""
+    """Whether address 0 was called, where there is a packet."""
     fault = crash.fault
-    return fault is not None and fault.ip == 0 and fault.address in (0, None)
+    if fault is None or fault.ip != 0 or fault.address not in (0, None):
+        return False
+    return crash.target.format == "text" or bool(crash.skbs)
 
 
 def checks(crash: Crash) -> Iterator[CheckSpec]:

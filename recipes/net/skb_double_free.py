@@ -122,7 +122,9 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
         "the skb is free as well, so it was released before",
         lambda: _skb_is_free(scene),
     )
-    yield excluding("slab-damage", "a damaged slab, reported", lambda: slab_was_reported(crash))
+    yield excluding(
+        "slab-damage", "the kernel reported a damaged slab", lambda: slab_was_reported(crash)
+    )
     yield supporting("link", "it holds a link as free objects do", lambda: _link(scene))
     yield supporting(
         "last", "neither counter of the skb knows another owner", lambda: _counters(scene)

@@ -129,7 +129,7 @@ def _exclusions(scene: _Scene) -> Iterator[CheckSpec]:
         lambda: see.is_template(("ct", scene.stale()), ("skb->_nfct", winner())),
     )
     yield excluding(
-        "slab-damage", "a damaged slab, reported in the log", lambda: slab_was_reported(scene.crash)
+        "slab-damage", "the kernel reported a damaged slab", lambda: slab_was_reported(scene.crash)
     )
 
 

@@ -132,7 +132,7 @@ def checks(crash: Crash) -> Iterator[CheckSpec]:
     )
     yield excluding("template", "a template", lambda: see.is_template(("ct", ct())))
     yield excluding(
-        "slab-damage", "a damaged slab, reported in the log", lambda: slab_was_reported(crash)
+        "slab-damage", "the kernel reported a damaged slab", lambda: slab_was_reported(crash)
     )
     yield supporting("collector", "it was found to have expired", lambda: _was_collected(crash))
     yield supporting("net", "its namespace is live", lambda: see.net_is_live(ct()))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import crashkit
 from tests.lab.conftest import full_folder, lab_folder
 from tests.lab.kinds_score import EVERY, KERNELS, Answer, expected_of, load_expected, score
 
@@ -40,6 +41,17 @@ def test_nothing_that_triage_says_is_wrong(name: str, kernel: str) -> None:
     answers = scored(full_folder(f"kind-{name}-{kernel}"))
     assert answers, "nothing was asked"
     assert [answer for answer in answers if answer.state == "wrong"] == []
+
+
+@every
+def test_a_threads_argument_is_what_its_own_structure_has(kernel: str) -> None:
+    folder = full_folder(f"kind-thread-{kernel}")
+    with crashkit.open(folder / "vmcore", types="btf") as crash:
+        fault = crash.fault
+        assert fault is not None
+        (step,) = [one for one in fault.origins if one.expression == "kthread_data(current)"]
+    assert (step.value, step.now) == (fault.chain[0].value, fault.chain[0].value)
+    assert step.address is not None
 
 
 @every

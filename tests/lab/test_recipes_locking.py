@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from crashkit.crash import Crash, open_crash
-from crashkit.finding import Check, Finding, Role, Verdict
+from crashkit.finding import Check, Finding, Verdict
 from crashkit.recipe import load_recipes, run_recipe
 from tests.lab.conftest import full_folder, made
-from tests.samples.conftest import PAGE, mask
+from tests.samples.conftest import mask, required_pages
 
 pytestmark = pytest.mark.lab
 
@@ -164,16 +164,6 @@ def test_what_was_called_and_what_is_gone(opened: Open, kernel: str) -> None:
     assert "kinds_plugin" in found.advice
     found = finding(made(opened, f"kind-stackoverflow-{kernel}"), "stack-recursion")
     assert found.advice == "find what should end the recursion of descend, entered from recurse"
-
-
-def required_pages(found: Finding) -> set[int]:
-    return {
-        value.address & ~(PAGE - 1)
-        for check in found.checks
-        if check.role is Role.NECESSARY
-        for value in check.values
-        if value.address is not None
-    }
 
 
 @every

@@ -10,7 +10,7 @@ from crashkit.crash import Crash, open_crash
 from crashkit.finding import Check, Finding, Role, Verdict
 from crashkit.recipe import load_recipes, run_recipe
 from tests.lab.conftest import lab_vmcore, made
-from tests.samples.conftest import PAGE, mask
+from tests.samples.conftest import mask, required_pages
 
 pytestmark = pytest.mark.lab
 
@@ -116,16 +116,6 @@ def test_the_freed_socket_is_named(opened: Open, kernel: str) -> None:
     found = finding(made(opened, f"recipe-net-refcount-{kernel}"), "net-refcount-saturated")
     assert "a UDP socket" in of(found, "network").note
     assert of(found, "free").holds is True
-
-
-def required_pages(found: Finding) -> set[int]:
-    return {
-        value.address & ~(PAGE - 1)
-        for check in found.checks
-        if check.role is Role.NECESSARY
-        for value in check.values
-        if value.address is not None
-    }
 
 
 @each

@@ -14,7 +14,7 @@ from crashkit.finding import Finding, Role, Verdict
 from crashkit.layout import offset_of
 from crashkit.recipe import load_recipes, run_recipe
 from tests.lab.conftest import full_folder, lab_folder, lab_vmcore
-from tests.samples.conftest import PAGE, mask
+from tests.samples.conftest import mask, required_pages
 from tests.samples.test_reread import plain
 
 pytestmark = pytest.mark.lab
@@ -141,13 +141,7 @@ def test_every_page_a_required_value_was_read_from_matters(
     folder = folder_of(name, kernel)
     found = finding(opened(folder), name)
     assert found is not None
-    pages = {
-        value.address & ~(PAGE - 1)
-        for check in found.checks
-        if check.role is Role.NECESSARY
-        for value in check.values
-        if value.address is not None
-    }
+    pages = required_pages(found)
     assert pages
     for page in pages:
         with open_crash(lab_vmcore(folder), types="btf") as crash:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +14,12 @@ import drgn
 import pytest
 
 from crashkit.crash import Crash, open_crash
+from crashkit.finding import Finding, Role
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NAMES = sorted(path.parent.name for path in SAMPLES.glob("*/sample.toml"))
 PAGE = 4096
+_RUN = "import sys; from crashkit.cli import main; sys.exit(main())"
 
 
 def read_toml(name: str, file: str) -> dict[str, Any]:
@@ -32,6 +37,32 @@ def open_sample(name: str, masked: tuple[int, ...] = ()) -> Crash:
     for address in masked:
         mask(crash.prog, address)
     return crash
+
+
+def required_pages(found: Finding) -> set[int]:
+    """The pages that the values of a finding's required checks were read from."""
+    return {
+        value.address & ~(PAGE - 1)
+        for check in found.checks
+        if check.role is Role.NECESSARY
+        for value in check.values
+        if value.address is not None
+    }
+
+
+def run_command(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run ``crashkit`` as a person would, in the checkout's folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=SAMPLES.parent,
+        env={**os.environ, "NO_COLOR": "1"},
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
 
 
 def mask(prog: drgn.Program, address: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,27 +12,16 @@ import jsonschema
 import pytest
 
 from crashkit.report import report_schema
-from tests.samples.conftest import SAMPLES
+from tests.samples.conftest import SAMPLES, run_command
 
 pytestmark = pytest.mark.sample
 
 VMCORE = SAMPLES / "clash-ct-net" / "vmcore"
-RUN = "import sys; from crashkit.cli import main; sys.exit(main())"
 
 
 def crashkit(*words: object) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, as a person does."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=SAMPLES.parent,
-        env={**os.environ, "NO_COLOR": "1"},
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+    return run_command(*words)
 
 
 def test_triage_text_explains_before_it_shows() -> None:
@@ -97,7 +85,7 @@ def test_garbled_vmcoreinfo_cannot_be_opened(tmp_path: Path) -> None:
     ("words", "code", "says"),
     [
         (("triage", "/nonexistent/vmcore"), 3, "does not exist"),
-        (("conntrack", "samples/clash-ct-net/console.txt"), 5, "there is no dump, only text"),
+        (("conntrack", "samples/clash-ct-net/console.txt"), 3, "is a log without a dump"),
         (("triage", sys.executable), 3, "not a dump"),
         (("triage", "docs"), 3, "no dump"),
         (("triage", "/proc/kcore"), 2, "running kernel"),

@@ -15,10 +15,10 @@ from crashkit.crash import Crash
 from crashkit.decode.conncount import Conncount, longest_count, read_conncount
 from crashkit.decode.conncount_binary import collection
 from crashkit.errors import Unavailable
-from crashkit.finding import Finding, Role, Verdict
+from crashkit.finding import Finding, Verdict
 from crashkit.recipe import load_recipes, run_recipe
 from crashkit.report import build_conncount, conncount_schema, render_conncount, render_json
-from tests.samples.conftest import PAGE, SAMPLES, open_sample, read_toml
+from tests.samples.conftest import SAMPLES, open_sample, read_toml, required_pages
 
 pytestmark = pytest.mark.sample
 
@@ -155,13 +155,7 @@ def masked(address: int) -> tuple[Finding | None, str]:
 def test_every_page_a_required_value_was_read_from_matters(crash: Crash, found: Conncount) -> None:
     result = finding(crash)
     assert result is not None
-    pages = {
-        value.address & ~(PAGE - 1)
-        for check in result.checks
-        if check.role is Role.NECESSARY
-        for value in check.values
-        if value.address is not None
-    }
+    pages = required_pages(result)
     assert len(pages) == 2  # the rule's and the list's
     read_on_the_way = {
         "nf_conncount_data": found.counted[0].address,

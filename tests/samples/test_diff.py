@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +20,12 @@ from crashkit.decode.jiffies import ticks_per_second
 from crashkit.diff import Change, Difference, compare
 from crashkit.errors import Reason
 from crashkit.report.diff import diff_schema
-from tests.samples.conftest import PAGE, SAMPLES, open_sample, read_toml
+from tests.samples.conftest import PAGE, SAMPLES, open_sample, read_toml, run_command
 
 pytestmark = pytest.mark.sample
 
 A, B = SAMPLES / "clash-ct-net" / "vmcore", SAMPLES / "table-full" / "vmcore"
 SECONDS = 1000
-RUN = "import sys; from crashkit.cli import main; sys.exit(main())"
 
 
 def change(found: Difference, part: str, key: str, quantity: str = "count") -> Change:
@@ -155,17 +152,7 @@ def change_of_files(crash: Crash) -> int | None:
 
 
 def crashkit(*words: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, "diff", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=SAMPLES.parent,
-        env={**os.environ, "NO_COLOR": "1"},
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+    return run_command("diff", *words)
 
 
 def document(*words: object) -> dict[str, Any]:

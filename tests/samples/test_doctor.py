@@ -34,7 +34,7 @@ def test_a_whole_dump_answers_all_but_what_was_left_out() -> None:
     lacking = {a["question"]: a["lacks"] for a in found["answers"] if a["answered"] != "yes"}
     assert lacking == {
         "arguments of processes": ["user memory"],
-        "source lines and inlined functions": ["DWARF"],
+        "source lines and inlined functions": ["debug info (DWARF)"],
     }
     assert {h["what"]: h["reason"] for h in found["holds"] if h["state"] != "there"} == {
         "user memory": "not-in-dump"
@@ -134,7 +134,7 @@ def test_without_a_build_id_nobody_can_be_asked(tmp_path: Path) -> None:
     path.write_bytes(VMCORE.read_bytes().replace(b"BUILD-ID=", b"BUILD-XX="))
     found = doctor(path)
     assert (found["target"]["build_id"], found["offer"]["urls"]) == (None, [])
-    assert "no server can be asked without its build id" in render_doctor(found)
+    assert "without its build id no server can be asked" in render_doctor(found)
 
 
 def test_text_lacks_the_dump_and_nothing_else(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import drgn
 import pytest
 
 from crashkit.crash import Crash, open_crash, opening
+from crashkit.decode.printk import read_log
 from crashkit.pipeline import triage
 from crashkit.recipe import load_recipes
 from crashkit.symbols import find_symbol
 from crashkit.target import Target, open_program
-from crashkit.target.vmcoreinfo import parse
+from crashkit.target.vmcoreinfo import VmcoreInfo, parse
 from tests.samples.conftest import PAGE, SAMPLES
 
 pytestmark = pytest.mark.sample
@@ -129,3 +130,9 @@ def test_a_damaged_orc_costs_the_registers_of_the_notes(monkeypatch: pytest.Monk
         assert len(crash.cpu_stacks()) == report["target"]["cpus"]
     assert report.exit_code in (0, 5)
     assert report["panic"]["pid"] is not None
+
+
+def test_the_log_where_vmcoreinfo_does_not_lead_to_it() -> None:
+    with open_crash(VMCORE, types="btf") as crash:
+        lines = read_log(crash.prog, VmcoreInfo({})).text.splitlines()
+        assert lines[:60] == crash.log.splitlines()[:60]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from crashkit.crash import Crash
-from crashkit.finding import Finding, Role, Verdict
+from crashkit.finding import Finding, Verdict
 from crashkit.pipeline import triage
 from crashkit.recipe import load_recipes, run_recipe
-from tests.samples.conftest import PAGE, SAMPLES, open_sample, read_toml
+from tests.samples.conftest import SAMPLES, open_sample, read_toml, required_pages
 
 pytestmark = pytest.mark.sample
 
@@ -100,13 +100,7 @@ def test_nothing_else_is_confirmed(crash: Crash) -> None:
 def test_no_verdict_survives_the_loss_of_a_page_it_rests_on(crash: Crash) -> None:
     found = run(crash)
     assert found is not None
-    pages = {
-        value.address & ~(PAGE - 1)
-        for check in found.checks
-        if check.role is Role.NECESSARY
-        for value in check.values
-        if value.address is not None
-    }
+    pages = required_pages(found)
     assert pages
     for page in pages:
         with open_sample(NAME, (page,)) as without:

@@ -7,9 +7,9 @@ import pytest
 from crashkit.decode import for_each_queue, for_each_queue_entry
 from crashkit.decode.conntrack_slab import conntrack_slabs, skb_slabs
 from crashkit.decode.conntrack_unhashed import unhashed_by_keeper
-from crashkit.finding import Finding, Role, Verdict
+from crashkit.finding import Finding, Verdict
 from crashkit.recipe import load_recipes, run_recipe
-from tests.samples.conftest import PAGE, open_sample, read_toml
+from tests.samples.conftest import open_sample, read_toml, required_pages
 
 pytestmark = pytest.mark.sample
 
@@ -36,13 +36,7 @@ def test_unmasked_is_confirmed() -> None:
 def test_every_page_a_required_value_was_read_from_matters() -> None:
     found = verdict()
     assert found is not None
-    pages = {
-        value.address & ~(PAGE - 1)
-        for check in found.checks
-        if check.role is Role.NECESSARY
-        for value in check.values
-        if value.address is not None
-    }
+    pages = required_pages(found)
     assert len(pages) >= 3
     for page in pages:
         masked = verdict(page)
@@ -119,13 +113,7 @@ def test_every_page_of_the_full_table_matters() -> None:
 def test_values_of_the_full_table_matter() -> None:
     found = full_verdict()
     assert found is not None
-    pages = {
-        value.address & ~(PAGE - 1)
-        for check in found.checks
-        if check.role is Role.NECESSARY
-        for value in check.values
-        if value.address is not None
-    }
+    pages = required_pages(found)
     assert len(pages) >= 2
     for page in pages:
         masked = full_verdict(page)

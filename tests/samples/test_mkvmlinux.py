@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,27 +18,16 @@ from crashkit.symbols.btf_structures import CACHE_KEY
 from crashkit.symbols.btf_types import BtfTypes
 from crashkit.symbols.kallsyms import CoreSymbols
 from crashkit.symbols.lookup import names_of
-from tests.samples.conftest import PAGE, SAMPLES, mask
+from tests.samples.conftest import PAGE, SAMPLES, mask, run_command
 
 pytestmark = pytest.mark.sample
 
 VMCORE = SAMPLES / "clash-ct-net" / "vmcore"
-RUN = "import sys; from crashkit.cli import main; sys.exit(main())"
 COMPARED = 200
 
 
 def mkvmlinux(*words: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, "mkvmlinux", *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=SAMPLES.parent,
-        env={**os.environ, "NO_COLOR": "1"},
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+    return run_command("mkvmlinux", *words)
 
 
 @pytest.fixture(scope="module")

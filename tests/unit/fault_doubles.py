@@ -214,6 +214,17 @@ ret
     code=bytes.fromhex("53 48 89 fb 48 8b 07 ff 50 08 5b c3"),
 )
 
+CALL_CONTAINERS = Snippet(
+    source="""\
+push %rbx
+mov %rdi,%rbx
+call *-0x8(%rdi)
+pop %rbx
+ret
+""",
+    code=bytes.fromhex("53 48 89 fb ff 57 f8 5b c3"),
+)
+
 CALLER = Snippet(
     source="""\
 push %rbx

@@ -86,8 +86,8 @@ def _spinning(kernel: Kernel) -> None:
 def add_cpus(kernel: Kernel, count: int) -> None:
     """Make per-CPU areas: the masks and offsets that drgn's helpers read."""
     mask = (1 << count) - 1
-    for name in ("__cpu_present_mask", "__cpu_online_mask", "__cpu_possible_mask"):
-        pointer = kernel.variable(name, "struct cpumask")
+    for name in ("present", "online", "possible", "active"):
+        pointer = kernel.variable(f"__cpu_{name}_mask", "struct cpumask")
         kernel.put(pointer.value_(), mask.to_bytes(16, "little"))
     kernel.variable("nr_cpu_ids", "unsigned int", count)
     offsets = kernel.variable("__per_cpu_offset", f"unsigned long [{count}]")

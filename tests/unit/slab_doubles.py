@@ -53,7 +53,7 @@ def make_slab(monkeypatch: pytest.MonkeyPatch, *, sheaves: bool = False) -> Slab
     kernel = Kernel()
     _types(kernel, sheaves=sheaves)
     kernel.put(FIRST, bytes(SIZE * OBJECTS))
-    slab = kernel.allocate("struct slab", objects=OBJECTS)
+    slab = kernel.allocate("struct slab", objects=OBJECTS, inuse=OBJECTS)
     cache = kernel.allocate(
         "struct kmem_cache", size=SIZE, object_size=SIZE, offset=OFFSET, random=SECRET
     )
@@ -84,7 +84,7 @@ def _types(kernel: Kernel, *, sheaves: bool) -> None:
     kernel.struct(
         "slab", 64, ("slab_list", "struct list_head", 8), ("next", "struct slab *", 8),
         ("slab_cache", "struct kmem_cache *", 24), ("freelist", "void *", 32),
-        ("objects", "unsigned int", 40),
+        ("objects", "unsigned int", 40), ("inuse", "unsigned int", 44),
     )  # fmt: skip
     kernel.struct("page", 64, ("flags", "unsigned long", 0))
     kernel.enum("node_states", N_MEMORY=0)

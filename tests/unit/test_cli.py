@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from crashkit.cli import code, conncount, conntrack, skb
 from crashkit.cli import log as log_command
 from crashkit.cli.app import app
-from crashkit.cli.inputs import is_symbol_file, tell_apart
+from crashkit.cli.inputs import tell_apart
+from crashkit.cli.paths import is_symbol_file
 from crashkit.cli.stacks import cpu_list
 from crashkit.errors import (
     CrashkitError,
@@ -77,8 +79,11 @@ def dump(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> None:
-    if not any(one.name == "log" for one in app.registered_commands):
-        log_command.register()
+    here = {one.name for one in app.registered_commands}
+    more = {"log": log_command, "dis": code, "skb": skb, "conntrack": conntrack}
+    for name, module in {**more, "conncount": conncount}.items():
+        if name not in here:
+            module.register()
 
 
 def invoke(*arguments: object) -> Any:
@@ -129,7 +134,7 @@ def test_options_reach_open(
 ) -> None:
     use(seed())
     module = tmp_path / "x.ko"
-    module.write_bytes(b"")
+    elf(module, 1)
     invoke(
         "triage", dump, "-s", module, "--debug-directory", tmp_path, "--types", "dwarf",
         "--download", "-q",
@@ -164,6 +169,62 @@ def test_dump_and_vmlinux_in_either_order(tmp_path: Path, dump: Path) -> None:
         tell_apart([vmlinux, elf(tmp_path / "module.ko", 1)])
     with pytest.raises(UsageError, match="both no vmlinux"):
         tell_apart([dump, core])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"root:x:0:0:root:/root:/bin/bash\n" * 9, "is no ELF file"),
+        (b"", "is no ELF file"),
+        (b"MZ" + bytes(0x200) + b"HdrS" + bytes(99), "is the image that boots"),
+        (b"KDUMP   " + bytes(99), "is a dump"),
+        (b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x04\0" + bytes(46), "is a dump"),
+    ],
+)
+def test_what_is_no_vmlinux_is_said(
+    use: Callable[..., None], tmp_path: Path, dump: Path, content: bytes, words: str
+) -> None:
+    use()
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    result = invoke("bt", dump, "-s", other)
+    assert result.exit_code == 2
+    assert f"{other} {words}" in result.stderr
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert not is_symbol_file(pipe)
+    result = invoke("triage", pipe)
+    assert result.exit_code == 3
+    assert f"{pipe} is a device, pipe or socket" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["dis", "@", "schedule"], ["skb", "@"], ["conncount", "@"], ["conntrack", "@"]]
+    + [["bt", "@", *option] for option in (["-a"], ["-p", "1"], ["-c", "0"], ["--all-tasks"])],
+)
+def test_a_log_is_no_dump(tmp_path: Path, arguments: list[str]) -> None:
+    log = tmp_path / "dmesg.txt"
+    log.write_text("[    2.000000] BUG: x\n")
+    result = invoke(*[log if word == "@" else word for word in arguments])
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"crashkit: {log} is a log without a dump")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["-s", "-o", "--debug-directory", "--recipes"])
+def test_a_name_that_cannot_be_looked_up_is_one_sentence(
+    use: Callable[..., None], tmp_path: Path, dump: Path, option: str
+) -> None:
+    use()
+    place = tmp_path / ("x" * 300)  # as below a closed directory, Path.is_file() raises
+    result = invoke("bt", dump, option, place)
+    assert result.exit_code == 2
+    assert str(place) in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_vmlinux_of_another_build(
@@ -327,7 +388,7 @@ def test_log(use: Callable[..., None], dump: Path) -> None:
     assert json.loads(invoke(*words, "--json").stdout)["schema"] == "crashkit.log/1"
     missing = invoke(*words)
     assert missing.exit_code == 5
-    assert "the kernel log: not-in-dump" in missing.stderr
+    assert f"{dump}: the kernel log: not-in-dump" in missing.stderr
 
 
 def test_log_of_text(tmp_path: Path) -> None:
@@ -428,6 +489,20 @@ def test_run_without_symbols(use: Callable[..., None], dump: Path, tmp_path: Pat
     assert result.exit_code == 4
 
 
+def test_a_symptom_is_not_missed_for_want_of_a_log(
+    use: Callable[..., None], dump: Path, tmp_path: Path
+) -> None:
+    more = recipe_directory(tmp_path, applies="False")
+    without = seed()
+    without.log_ = None
+    use(seed(), without)
+    words = ("run", "made-up", dump, "--recipes", more)
+    assert invoke(*words).exit_code == 12
+    unknown = invoke(*words)
+    assert unknown.exit_code == 11
+    assert "the kernel log: not-in-dump" in unknown.stdout
+
+
 def test_run_unknown_recipe(dump: Path) -> None:
     result = invoke("run", "nf-conntrack-clash-stale", dump)
     assert result.exit_code == 2
@@ -510,6 +585,39 @@ def test_a_closed_pipe_is_no_error() -> None:
     finally:
         os.close(writer)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "words"),
+    [
+        (">&-", 2, "crashkit: standard output cannot be written (Bad file descriptor)\n"),
+        (
+            "> /dev/full",
+            2,
+            "crashkit: standard output cannot be written (No space left on device)\n",
+        ),
+        (">&- 2>&-", 2, ""),
+        ("2>&-", 0, ""),
+        ("<&- > /dev/null 2> /dev/full", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(redirection: str, code: int, words: str) -> None:
+    main = "from crashkit.cli import main; main()"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "{main}" recipes list {redirection}', sys.executable],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (code, words)
+
+
+def test_nothing_is_lost_when_the_process_ends(tmp_path: Path) -> None:
+    log = tmp_path / "dmesg.txt"
+    line = "[    1.000000] " + "x" * 200 + "\n"
+    log.write_text(line * 20_000)  # more than a pipe holds
+    assert python("log", str(log)).stdout == line * 20_000
 
 
 def test_a_terminal_that_speaks_only_ascii() -> None:

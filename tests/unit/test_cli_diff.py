@@ -44,6 +44,13 @@ def test_two_logs(logs: tuple[Path, Path]) -> None:
     assert same["nodename"] is None
 
 
+def test_one_file_twice_is_said(logs: tuple[Path, Path]) -> None:
+    result = invoke(logs[0], logs[0])
+    assert result.exit_code == 0
+    assert "are the same file" in result.stderr
+    assert invoke(logs[0], logs[0], "-q").stderr == ""
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_one_that_is_not_there_is_named(logs: tuple[Path, Path], place: int) -> None:
     words = list(logs)

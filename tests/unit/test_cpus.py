@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -10,6 +10,7 @@ from drgn import Object, Program
 
 from crashkit.crash import Crash, Stack, Thread
 from crashkit.crash.panics import cpus
+from crashkit.decode.cpus import decode_cpu, split_preempt_count
 from crashkit.errors import Reason, Unavailable
 from crashkit.unwind import Frame, RegisterValue, Segment
 from crashkit.value import Certainty, Origin
@@ -22,10 +23,14 @@ from tests.unit.report_doubles import frame
 class Machine:
     """A crash with CPUs; what runs on each is told by ``frames``."""
 
-    prog: Program
+    kernel: Kernel
     thread: Thread
     fault_frame: Frame | None = None
     frames: dict[int, tuple[Frame, ...]] = field(default_factory=dict)
+
+    @property
+    def prog(self) -> Program:
+        return self.kernel.prog
 
     @property
     def crashed_stack(self) -> Stack:
@@ -53,7 +58,7 @@ def machine(count: int, busy: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) 
     add_cpus(kernel, count)
     queues = per_cpu_variable(kernel, "runqueues", "struct rq", 0x1000, count)
     counts = per_cpu_variable(kernel, "__preempt_count", "int", 0x3000, count)
-    made = Machine(kernel.prog, Thread(cpu=0, pid=1, comm="init", task=1, context=None))
+    made = Machine(kernel, Thread(cpu=0, pid=1, comm="init", task=1, context=None))
     for cpu in range(count):
         idle, worker = task(kernel, 0), task(kernel, 100 + cpu)
         current = worker if cpu in busy else idle
@@ -102,6 +107,36 @@ def test_an_idle_task_in_an_interrupt_is_not_idle(monkeypatch: pytest.MonkeyPatc
     assert cpus.read(cast(Crash, made)).idle == ()
 
 
+def _masks(made: Machine, kernel_mask: str, bits: int) -> None:
+    place = made.prog[kernel_mask].address_
+    assert place is not None
+    made.kernel.put(place, bits.to_bytes(16, "little"))
+
+
+def test_a_cpu_that_was_offline_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The panic took all but its own out of the mask; CPU 3 had left both, 4 was coming."""
+    made = machine(5, (0, 2), monkeypatch)
+    _masks(made, "__cpu_online_mask", 0b10001)
+    _masks(made, "__cpu_active_mask", 0b00111)
+    for address in [at for at, frames in made.frames.items() if frames is IDLE]:
+        made.frames[address] = (frame(0, "default_idle"),)
+    found = cpus.read(cast(Crash, made))
+    assert [line.online for line in found.lines] == [True, True, True, False, True]
+    assert (found.idle, found.offline) == (((1, 1), (4, 4)), ((3, 3),))
+
+
+def test_without_the_second_mask_only_the_stack_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = machine(4, (0, 2), monkeypatch)
+    _masks(made, "__cpu_online_mask", 0b0001)
+    made.kernel.forget("__cpu_active_mask")
+    idle = [at for at, frames in made.frames.items() if frames is IDLE]
+    made.frames[idle[-1]] = (frame(0, "default_idle"),)
+    found = cpus.read(cast(Crash, made))
+    assert [line.online for line in found.lines] == [True, True, True, None]
+    assert found.lines[3].absent["online"].reason is Reason.AMBIGUOUS
+    assert (found.idle, found.offline) == (((1, 1),), ())
+
+
 def test_without_run_queues_each_line_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     made = machine(2, (0,), monkeypatch)
     monkeypatch.setattr(cpus, "decode_cpu", _nothing)
@@ -112,6 +147,32 @@ def test_without_run_queues_each_line_says_why(monkeypatch: pytest.MonkeyPatch) 
 
 def _nothing(_prog: Program, _cpu: int) -> None:
     raise Unavailable("CPU", Reason.NOT_IN_DUMP, "filtered")
+
+
+@pytest.mark.parametrize(
+    ("caller", "count", "expected"),
+    [
+        ("oops_end.cold", 0x8000_0002, 1),  # one is panic()'s own
+        ("oops_end", 0x8000_0001, 0),
+        ("oops_end", 0x8000_0000, 0),  # a kernel that does not count
+        ("check_panic_on_warn", 0x8000_0003, None),
+        ("sysrq_handle_crash", 0x8000_0002, None),
+    ],
+)
+def test_preemption_was_off_before_the_panic(
+    monkeypatch: pytest.MonkeyPatch, caller: str, count: int, expected: int | None
+) -> None:
+    made = machine(2, (0, 1), monkeypatch)
+    names = ("machine_kexec", "panic", "vpanic", caller, "read_stats")
+    made.frames[made.thread.task or 0] = tuple(frame(n, name) for n, name in enumerate(names))
+    monkeypatch.setattr(
+        cpus, "decode_cpu",
+        lambda prog, cpu: replace(
+            decode_cpu(prog, cpu), preempt_count=split_preempt_count(count)
+        ),
+    )  # fmt: skip
+    first, second = cpus.read(cast(Crash, made)).lines
+    assert (first.preempt_off, second.preempt_off) == (expected, None)
 
 
 def test_ranges() -> None:

@@ -245,14 +245,25 @@ def test_stacks_and_the_page_below(monkeypatch: pytest.MonkeyPatch, kernel: Kern
     assert kind(kernel, stack - 0x1008)[0] == "vmalloc-hole"
 
 
+@pytest.mark.parametrize(
+    ("crashed", "stack_below", "expected"),
+    [(0, False, "vmalloc-guard"),  # a buffer of that area was overrun
+     (VMALLOC + 0x8000, False, "stack-guard"), (0, True, "stack-guard")],
+)  # fmt: skip
 def test_the_page_between_an_area_and_a_stack(
-    monkeypatch: pytest.MonkeyPatch, kernel: Kernel
+    monkeypatch: pytest.MonkeyPatch, kernel: Kernel, crashed: int, stack_below: bool, expected: str
 ) -> None:
     stack = VMALLOC + 0x8000
     found = IdentifiedTaskStack(stack, task(kernel, stack))
     pointer = Object(kernel.prog, "void *", VMALLOC)
+    lower = IdentifiedTaskStack(
+        stack - 0x2000, kernel.allocate("struct task_struct", stack=stack - 0x2000, pid=7)
+    )
+    monkeypatch.setattr(address_module, "_crashed_stack", lambda _prog: crashed)
 
     def both(_prog: Program, address: int, **_more: object) -> Any:
+        if stack_below and address == stack - 0x2000:
+            return iter([lower])
         return iter([found if address >= stack else IdentifiedVmap(address, pointer, pointer)])
 
     def area(_prog: Program, address: int) -> VmArea:
@@ -262,14 +273,16 @@ def test_the_page_between_an_area_and_a_stack(
     monkeypatch.setattr(address_module, "identify_address_all", both)
     for module in ("address", "address_facts"):
         monkeypatch.setattr(f"crashkit.decode.{module}.vm_area_at", area)
-    assert kind(kernel, stack - 8)[0] == "stack-guard"
-    assert kind(kernel, stack - 0x1008)[0] == "vmalloc"
+    assert kind(kernel, stack - 8)[0] == expected
+    if not stack_below:
+        assert kind(kernel, stack - 0x1008)[0] == "vmalloc"
 
 
 @pytest.mark.parametrize(
     ("at", "expected"),
     [(0x10, ("vmalloc", "vmalloc area of alloc_big")),
-     (0x4010, ("vmalloc-guard", "guard page above the vmalloc area of alloc_big"))],
+     (0x4010, ("vmalloc-guard",
+               "guard page right past the end of the vmalloc area of alloc_big (16384 bytes)"))],
 )  # fmt: skip
 def test_vmalloc_areas(
     monkeypatch: pytest.MonkeyPatch, kernel: Kernel, at: int, expected: tuple[str, str]

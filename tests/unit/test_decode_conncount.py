@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from drgn import Object
+from drgn import Object, Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crashkit.decode import has_conncount
 from crashkit.decode.conncount_binary import collection
 from crashkit.decode.conncount_layout import layouts
 from crashkit.decode.conncount_list import ConncountList, ListReader
@@ -318,3 +319,8 @@ def test_keys_are_read_as_the_rule_makes_them() -> None:
     assert key_text(rule(10, 128), six) == "src 2001:db8::1/128"
     assert key_text(rule(1, None), (address,)) is None
     assert key_text(rule(10, 64), (address,)) is None
+
+
+def test_without_symbols_nobody_knows_whether_it_is_loaded() -> None:
+    with pytest.raises(Unavailable, match="connlimit: no-debuginfo"):
+        has_conncount(Program())

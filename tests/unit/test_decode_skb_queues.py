@@ -15,10 +15,11 @@ from crashkit.decode.skb_lists import (
     for_each_in_ring,
 )
 from crashkit.decode.skb_queues import Reading, for_each_queued_skb, queued_skbs
-from crashkit.decode.skb_queues_fragment import for_each_in_rhashtable
+from crashkit.decode.skb_queues_fragment import for_each_in_rhashtable, from_fragments
 from crashkit.decode.skb_queues_qdisc import _own_list, queue_length
 from crashkit.errors import Reason, Unavailable
-from tests.unit.kernel_doubles import Kernel
+from tests.unit.kernel_doubles import Kernel, list_of
+from tests.unit.netfilter_doubles import modern_kernel
 
 
 @pytest.fixture
@@ -210,3 +211,45 @@ def test_a_kernel_of_which_nothing_is_known_gives_reasons(kernel: Kernel) -> Non
     }  # fmt: skip
     assert all(queue.detail for queue in found.unread)
     assert list(for_each_queued_skb(kernel.prog)) == []
+
+
+def fragments(*, loaded: bytes, old: bool) -> tuple[list[str], list[tuple[str, Reason]]]:
+    """Read the queue of one IPv4 fragment; ``loaded``: the module there is.
+
+    :returns: places, and what was not read
+    """
+    made = modern_kernel()
+    made.struct(
+        "bucket_table",
+        64,
+        ("size", "u32", 0),
+        ("nest", "u32", 4),
+        ("future_tbl", "struct bucket_table *", 8),
+        ("buckets", "void *[1]", 16),
+    )
+    made.struct("rhashtable", 8, ("tbl", "struct bucket_table *", 0))
+    made.struct("fqdir", 16, ("rhashtable", "struct rhashtable", 0))
+    made.struct("netns_ipv4", 8, ("fqdir", "struct fqdir *", 0))
+    made.struct("netns_nf_frag", 8, ("fqdir", "struct fqdir *", 0))
+    more = (("nf_frag", "struct netns_nf_frag", 40),) if old else ()
+    made.struct("net", 64, ("ipv4", "struct netns_ipv4", 0), ("list", "struct list_head", 8), *more)
+    made.struct("module", 64, ("name", "char [16]", 0), ("list", "struct list_head", 16))
+    table = made.allocate("struct bucket_table", size=1)
+    directory = made.allocate("struct fqdir", **{"rhashtable.tbl": table.value_()})
+    net = made.allocate("struct net", **{"ipv4.fqdir": directory.value_()})
+    list_of(made, made.variable("net_namespace_list", "struct list_head"), "list", net)
+    module = made.allocate("struct module", name=loaded)
+    list_of(made, made.variable("modules", "struct list_head"), "list", module)
+    reading = Reading()
+    places = [skb.place for skb in from_fragments(made.prog, reading)]
+    return places, [(unread.queue, unread.reason) for unread in reading.unread]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_fragments_without_nf_defrag_ipv6_are_read(old: bool) -> None:
+    assert fragments(loaded=b"nf_conntrack", old=old) == ([], [])
+
+
+def test_fragments_that_nf_defrag_ipv6_may_have_are_not_known() -> None:
+    unread = [("conntrack IPv6 fragments", Reason.NO_DEBUGINFO)]
+    assert fragments(loaded=b"nf_defrag_ipv6", old=False) == ([], unread)

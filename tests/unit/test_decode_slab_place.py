@@ -26,13 +26,13 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Slab:
 
 def test_each_list(made: Slab) -> None:
     made.kernel.set(made.own[1], {"slab": made.slab.value_(), "freelist": made.link(2)})
-    made.kernel.set(made.slab, {"freelist": made.link(3, 1)})
+    made.kernel.set(made.slab, {"freelist": made.link(3, 1), "inuse": 2})
     assert [place(made, index) for index in range(4)] == [None, "cpu-slab 1", "cpu 1", "cpu-slab 1"]
 
 
 def test_a_slab_that_a_cpu_keeps_for_later(made: Slab) -> None:
     other = made.kernel.allocate("struct slab", objects=4, next=made.slab.value_())
-    made.kernel.set(made.slab, {"freelist": made.link(0)})
+    made.kernel.set(made.slab, {"freelist": made.link(0), "inuse": 3})
     assert place(made, 0) == "slab None"
     made.kernel.set(made.own[0], {"partial": other.value_()})
     assert place(made, 0) == "cpu-partial 0"
@@ -68,6 +68,16 @@ def test_a_damaged_list_is_not_one_without_the_object(made: Slab, astray: int) -
     with pytest.raises(Unavailable) as caught:
         place(made, 0)
     assert caught.value.reason is Reason.CORRUPTED
+
+
+@pytest.mark.parametrize("inuse", [1, 4, 0xFFFF])
+def test_a_list_that_was_cut_short_proves_nothing_allocated(made: Slab, inuse: int) -> None:
+    made.kernel.set(made.slab, {"freelist": made.link(3, 1), "inuse": inuse})
+    assert place(made, 1) == "slab None"
+    with pytest.raises(Unavailable) as caught:
+        place(made, 0)
+    assert caught.value.reason is Reason.CORRUPTED
+    assert f"2 entries, {4 - inuse} free by the slab's count" in str(caught.value)
 
 
 def test_past_the_last_object_is_neither_free_nor_allocated(made: Slab) -> None:

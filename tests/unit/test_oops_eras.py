@@ -173,3 +173,13 @@ def test_words_of_code_are_bytes_in_memory_order() -> None:
 def test_one_line_of_another_task_is_told_apart() -> None:
     [problem] = parsed(logs.ARM64_5).problems
     assert problem.name == "interleaved"
+
+
+def test_a_kernel_without_symbols_says_where_it_stopped() -> None:
+    named = ("widget_open", "chrdev_open", "ret_from_exception")
+    lines = [line for line in logs.RISCV.splitlines() if not any(n in line for n in named)]
+    found = parsed("\n".join(lines))
+    assert found.ip is not None
+    assert (found.ip.address, found.ip.function) == (0xFFFFFFFF0161A01A, None)
+    of_user = "\n".join(lines).replace("epc : ffffffff0161a01a", "epc : 000000000161a01a")
+    assert parsed(of_user).ip is None

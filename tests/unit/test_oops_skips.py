@@ -35,7 +35,10 @@ def test_others_are_not(name: str) -> None:
     assert not is_dispatcher(name)
 
 
-@pytest.mark.parametrize("name", ["do_syscall_64", "__do_softirq", "vfs_write", "process_one_work"])
+@pytest.mark.parametrize(
+    "name",
+    ["do_syscall_64", "__do_softirq", "vfs_write", "process_one_work", "full_proxy_write"],
+)
 def test_dispatchers(name: str) -> None:
     assert is_dispatcher(name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -25,6 +26,7 @@ from crashkit.crash.panics import (
 )
 from crashkit.crash.panics import exec as exec_
 from crashkit.crash.panics.canary import canary_offset
+from crashkit.decode import slab_report
 from crashkit.decode.list_links import ListNode
 from crashkit.disasm import disassemble
 from crashkit.errors import Reason, Unavailable
@@ -279,6 +281,38 @@ def test_a_report_of_slub_debug_is_read(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(Unavailable):
             slab.read(crashed(text))
         assert asked.pop() == (0xFFFF_8CF1_87A3_D640, free)
+
+
+@pytest.mark.parametrize(
+    ("next_free", "told"),
+    [(0, (None, False)), (None, (None, False)), (ENTRY + 0x40, (True, False))],
+)
+def test_after_a_list_that_ends_early_nothing_is_proved_allocated(
+    monkeypatch: pytest.MonkeyPatch, next_free: int | None, told: tuple[bool | None, ...]
+) -> None:
+    beside = (
+        slab_report.Neighbour(where="before", address=ENTRY - 0x40, allocated=True),
+        slab_report.Neighbour(where="after", address=ENTRY + 0x40, allocated=False),
+    )
+    report = slab_report.SlabReport(
+        object=ENTRY, cache=OTHER, cache_name="jobs", aliases=(), object_size=64, size=64,
+        allocated=False, debug=(), areas=(), tracks=(), neighbours=beside, begins="00",
+    )  # fmt: skip
+    link = None if next_free is None else SimpleNamespace(next_free=next_free)
+    cache = SimpleNamespace(offset=SimpleNamespace(value_=lambda: 32))
+    for name, answer in {
+        "_is_slub_bug": lambda _crash: True,
+        "_argument": lambda _crash: ENTRY,
+        "read_slab_report": lambda _prog, _address, free: report,
+        "Object": lambda _prog, _type, _address: cache,
+        "read_u64": lambda _prog, address, _what: address,
+        "hidden_pointer": lambda _prog, held, place: link if held == place == ENTRY + 32 else 1,
+    }.items():
+        monkeypatch.setattr(slab, name, answer)
+    found = slab.read(crashed("kernel BUG at mm/slub.c:419!\n"))
+    assert found is not None
+    assert found.double_free is True
+    assert tuple(one.allocated for one in found.report.neighbours) == told
 
 
 def test_a_crash_that_is_no_check_of_the_allocator_has_no_section() -> None:

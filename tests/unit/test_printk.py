@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
-from drgn import Architecture, FaultError, Platform, Program
+from drgn import Architecture, FaultError, Object, Platform, Program
 
+from crashkit.decode import printk
 from crashkit.decode.printk import read_log_without_types
 from crashkit.errors import Unavailable
 from crashkit.target import VmcoreInfo
@@ -146,6 +149,23 @@ def test_an_old_log_that_breaks_off_says_so() -> None:
     assert (len(found.text), found.lost) == (4096, 1)
 
 
+def test_an_old_record_smaller_than_its_header_ends_the_log() -> None:
+    broken = struct.pack("<QHHI", 10**9, 4, 5, 0) + b"never"
+    head = struct.pack("<QIII", TEXT, PAGE, 0, 2000)
+    pages = {HEAD: head, TEXT: record(1, b"first") + broken}
+    found = read_log_without_types(memory(pages), old("log"))
+    assert (found.text, found.lost) == ("[    1.000000] first\n", 1)
+
+
+def test_records_that_all_have_one_text_do_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(printk, "_MAX_TEXT", 1000)
+    records = b"".join(struct.pack("<QHHI", 10**9, 16, 200, 0) for _ in range(100))
+    head = struct.pack("<QIII", TEXT, PAGE, 0, len(records))
+    found = read_log_without_types(memory({HEAD: head, TEXT: records}), old("log"))
+    assert 0 < len(found.text.encode()) < 4 * 1000  # escaped
+    assert found.lost == 1
+
+
 def test_characters_before_3_5() -> None:
     known = VmcoreInfo({
         "SYMBOL(log_buf)": f"{HEAD:x}", "SYMBOL(log_buf_len)": f"{HEAD + 8:x}",
@@ -165,3 +185,21 @@ def test_characters_before_3_5() -> None:
 def test_nothing_leads_to_it(known: VmcoreInfo) -> None:
     with pytest.raises(Unavailable):
         read_log_without_types(memory({}), known)
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "bits", "short"),
+    [
+        (8, 3, 13, True),
+        (3, 8, 13, False),
+        (1 << 13, 0, 13, False),
+        (1 << 20, 0, 24, False),
+        (1 << 62, 0, 200, False),
+    ],
+)
+def test_drgn_does_not_walk_a_ring_of_any_length(
+    head: int, tail: int, bits: int, short: bool
+) -> None:
+    ids = (SimpleNamespace(counter=number) for number in (head, tail))
+    ring_ = SimpleNamespace(head_id=next(ids), tail_id=next(ids), count_bits=bits)
+    assert printk._is_short(cast(Object, ring_)) is short

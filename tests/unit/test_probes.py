@@ -35,7 +35,8 @@ def kernel() -> Kernel:
         "optimized_kprobe", 96, ("kp", "struct kprobe", 0),
         ("optinsn", "struct arch_optimized_insn", 80),
     )  # fmt: skip
-    made.variable("kprobe_table", "struct hlist_head [64]")
+    table = made.variable("kprobe_table", "struct hlist_head [64]")
+    made.symbol("kprobe_table", table.value_(), 64 * 8)
     made.symbol("aggr_pre_handler", SEVERAL, 16)
     made.symbol("f", TEXT, len(CODE))
     return made

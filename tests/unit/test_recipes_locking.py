@@ -436,7 +436,7 @@ SIZE = 0x4000
 
 def overflow(
     sp: int, *, rounds: int = 50, origin: str = "frames", place: str = "its guard page",
-    complete: bool = True,
+    complete: bool = True, access: int | None = None,
 ) -> Facts:  # fmt: skip
     cycle = stack.Cycle(functions=("descend",), rounds=rounds, bytes_per_round=272, origin=origin)
     found = stack.TaskStack(
@@ -449,6 +449,8 @@ def overflow(
     )
     crash = facts(kind="stack-overflow", sections={"stack": found}, frames=frames, whole=complete)
     crash.fault_frame = frame(0, "descend", interrupted=True)
+    if access is not None:
+        crash.fault = replace(jump(access), access="write")
     return crash
 
 
@@ -456,6 +458,11 @@ def overflow(
     ("crash", "verdict"),
     [
         (overflow(LOW - 24), Verdict.CONFIRMED),
+        # push: the stack pointer has not moved yet
+        (overflow(LOW, place="the task's stack", access=LOW - 8), Verdict.CONFIRMED),
+        (overflow(LOW + 64, place="the task's stack", access=LOW - 8), Verdict.CONFIRMED),
+        (overflow(LOW, place="the task's stack", access=LOW + 8), Verdict.REFUTED),
+        (overflow(LOW, place="the task's stack", access=LOW - 0x1008), Verdict.REFUTED),
         (overflow(LOW + 0x3000, place="the task's stack"), Verdict.REFUTED),
         (overflow(1, place="no stack", rounds=0, complete=False), Verdict.REFUTED),
         (overflow(LOW - 24, rounds=3), Verdict.REFUTED),  # deep, or one large frame

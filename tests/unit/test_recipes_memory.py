@@ -297,8 +297,12 @@ def lost_list(monkeypatch: pytest.MonkeyPatch, answer: LostList | Unavailable | 
     monkeypatch.setattr("drgn.helpers.linux.percpu.per_cpu_ptr", lambda _base, _cpu: own)
 
 
+def allocating(kind: str) -> MemoryCrash:
+    return replace(crash_of(WILD, kind), faulting_function="__kmem_cache_alloc_node")
+
+
 def test_a_list_that_leads_out_of_its_slab(monkeypatch: pytest.MonkeyPatch) -> None:
-    crash = crash_of(WILD, "freed-object")
+    crash = allocating("freed-object")
     crash.kernel.struct("kmem_cache", 64, ("cpu_slab", "void *", 0))
     crash.kernel.allocate("struct kmem_cache", CACHE)
     led = LostList(
@@ -322,7 +326,19 @@ def test_no_list_begins_there(
     monkeypatch: pytest.MonkeyPatch, answer: Unavailable | None, wanted: Verdict
 ) -> None:
     lost_list(monkeypatch, answer)
-    assert verdict("slab-freelist-overwritten", crash_of(WILD, "non-canonical")) is wanted
+    assert verdict("slab-freelist-overwritten", allocating("non-canonical")) is wanted
+
+
+@pytest.mark.parametrize(
+    ("function", "applies"),
+    [("___slab_alloc", True), ("kmalloc_trace", True), ("lease_time", False), (None, False)],
+)
+def test_only_the_allocator_follows_a_free_list(
+    monkeypatch: pytest.MonkeyPatch, function: str | None, *, applies: bool
+) -> None:
+    lost_list(monkeypatch, None)
+    crash = replace(crash_of(WILD, "non-canonical"), faulting_function=function)
+    assert (run("slab-freelist-overwritten", crash) is not None) is applies
 
 
 # one-bit-flip

@@ -413,6 +413,14 @@ def test_a_dst_that_no_skb_has_leaves_it_open() -> None:
     assert holds(found)["skb-dst"] is None
 
 
+def test_a_null_call_without_a_packet_is_none_of_a_packets_route() -> None:
+    recipe = load_recipes().find("dst-ops-null")
+    assert recipe is not None
+    crash = null_call(THROUGH_DST)
+    assert recipe.applies(as_crash(crash))
+    assert not recipe.applies(as_crash(replace(crash, skbs=())))
+
+
 def test_a_stack_that_ends_at_the_bad_address_leaves_it_open() -> None:
     crash = null_call(THROUGH_DST)
     found = run("dst-ops-null", replace(crash, frames=crash.frames[:1]))

@@ -10,9 +10,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from drgn import Program
 
 from crashkit.crash import FoldedStack, Stack
-from crashkit.errors import Reason, RecipeError
+from crashkit.errors import Reason, RecipeError, Unavailable
 from crashkit.finding import (
     Check,
     Finding,
@@ -44,6 +45,7 @@ from crashkit.report.columns import WIDTH, bare
 from crashkit.report.escape import safe
 from crashkit.report.parts import facts
 from crashkit.report.text_banner import uptime
+from crashkit.report.text_open import next_lines
 from crashkit.target import Target
 from crashkit.unwind import Segment
 from crashkit.value import Certainty, Origin, Reread, Value
@@ -239,7 +241,7 @@ def test_example_a() -> None:
     assert " 2 + UDP may clash~" in text
     assert " 5 ? ffff893c7fc96b40 is confirmed, hashed: page: not-in-dump" in lines
     assert "supports  + NFQUEUE sits between~" in lines
-    assert "not it    + bit flip: 43 bits differ" in lines
+    assert "ruled out + bit flip: 43 bits differ" in lines
     assert lines[lines.index("HISTORY ~  if it is this:") + 1].strip() == (
         "CPU 1: confirm loses the race"
     )
@@ -273,13 +275,14 @@ def test_example_b() -> None:
     lines = text.split("\n")
     joined = " ".join(text.split())
     assert (
-        "WHAT read of ct->ct_net->ct.nf_conntrack_event_cb (0xa30): ct->ct_net was 0 at the fault"
+        "WHAT nf_ct_deliver_cached_events() read ct->ct_net->ct.nf_conntrack_event_cb (0xa30);"
+        " ct->ct_net was 0 at the fault"
     ) in joined
     assert "ct = ffff893ca41e5140, struct nf_conn *, slab object nf_conntrack" in text
     assert "no signature fits (tried: nf-conntrack-clash-stale-ct).  Not explained." in text
     assert " 1  ct->ct_net: 0 then, ffffffffa0315e40 now: another CPU wrote it" in text
     bits = (INIT_NET ^ 0).bit_count()
-    assert f"NOT    bit flip ({bits} bits differ)" in lines
+    assert f"NOT    one flipped bit ({bits} bits differ)" in lines
     assert (
         "NEXT   crash> struct nf_conn ffff893ca41e5140; kmem ffff893ca41e5140; bt -a; dis -l"
         in (joined.replace("NEXT crash>", "NEXT   crash>"))
@@ -290,16 +293,65 @@ def test_example_b() -> None:
     assert max(map(len, lines)) <= WIDTH
 
 
+@pytest.mark.parametrize(
+    ("value", "bad", "details", "expected"),
+    [
+        (0xFFFF_893C_A41E_5140, False, {}, "struct nf_conn ffff893ca41e5140; kmem ffff893ca41e51"),
+        # A per-CPU offset, text, an error number, and the bad pointer itself cannot be read.
+        (0x3C8D0, False, {"read_from": "0xffff893ca41e5148"}, "rd ffff893ca41e5148; kmem ffff89"),
+        (0x3731_2D74_736F_682F, False, {}, "bt -a; dis -l"),
+        (0xFFFF_FFFF_FFFF_FFE8, False, {}, "bt -a; dis -l"),
+        (0xFFFF_FFFF_C05F_F000, True, {}, "bt -a; dis -l"),
+        (0xFFEF_893C_A41E_5140, True, {"good": "0xffff893ca41e5140"}, "kmem ffff893ca41e5140; bt"),
+    ],
+)
+def test_no_command_is_offered_for_what_cannot_be_read(
+    value: int, bad: bool, details: dict[str, Any], expected: str
+) -> None:
+    made = document(seed())
+    fault = made["fault"]
+    (first, *_) = fault["chain"]
+    fault["chain"] = [first | {"ctype": "struct nf_conn *", "value": f"{value:#x}"}]
+    fault["null_or_bad"] = first["expression"] if bad else "something else"
+    fault["diagnosis"]["details"] = details
+    assert next_lines(made)[0].startswith(f"NEXT   crash> {expected}")
+
+
 def test_refuted_is_one_line_and_then_example_b() -> None:
     failing = Check(id="same", role=Role.NECESSARY, statement="skb->nfct is another", holds=False)
     finding = replace(seed_finding(failing), verdict=Verdict.REFUTED)
     lines = render_text(document(seed(), finding)).split("\n")
     matches = [line for line in lines if line.startswith("MATCH")]
     assert matches == [
-        "MATCH  nf-conntrack-clash-stale-ct   check 5 fails (skb->nfct is another): REFUTED"
+        "MATCH  no signature fits (tried: nf-conntrack-clash-stale-ct).  Not explained.",
+        "MATCH  nf-conntrack-clash-stale-ct   check 5 fails (skb->nfct is another): REFUTED",
     ]
     assert any(line.startswith("SEARCH") for line in lines)
     assert not any(line.startswith("FIX") for line in lines)
+    # below what was found out
+    stands_out = next(n for n, line in enumerate(lines) if line.startswith(" 1  ct->ct_net"))
+    assert lines.index(matches[1]) > stands_out
+
+
+def test_a_long_refuted_line_is_cut_and_stays_below_what_fits() -> None:
+    words = "a free list of the crashed CPU begins right where the fault is, " * 3
+    failing = Check(id="same", role=Role.NECESSARY, statement=words, holds=False)
+    refuted = replace(seed_finding(failing), recipe="other", verdict=Verdict.REFUTED)
+    lines = render_text(document(seed(), seed_finding(), refuted)).split("\n")
+    (line,) = [line for line in lines if line.startswith("MATCH  other")]
+    assert len(line) == WIDTH
+    assert line.endswith("...): REFUTED")
+    assert lines.index(line) > next(n for n, one in enumerate(lines) if "EVIDENCE" in one)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"), [("icmp", "an ICMP packet"), ("udp", "a UDP packet")]
+)
+def test_a_packets_article(protocol: str, words: str) -> None:
+    made = document(seed(), seed_finding())
+    packet = next(one["facts"] for one in made["objects"] if one["kind"] == "packet")
+    packet["protocol_name"] = protocol
+    assert words in " ".join(render_text(made).split())
 
 
 def test_excluding_check_that_holds_is_named() -> None:
@@ -444,6 +496,29 @@ def test_bt_says_where_a_stack_ends_and_what_is_corrupt() -> None:
     assert "(the walk ends here: return address 0x1234 is no kernel text)" in text
     assert "(corrupt, nothing on it is proved: return address 0x1234" in text
     assert "(no stack trace: no note)" in text
+
+
+@pytest.mark.parametrize(
+    ("told", "said"), [(True, False), (False, True), (Unavailable("x", Reason.AMBIGUOUS), False)]
+)
+def test_bt_says_that_a_cpu_was_offline(
+    monkeypatch: pytest.MonkeyPatch, told: bool | Unavailable, *, said: bool
+) -> None:
+    def was_online(_prog: Program, _cpu: int) -> bool:
+        if isinstance(told, Unavailable):
+            raise told
+        return told
+
+    monkeypatch.setattr("crashkit.report.bt.was_online", was_online)
+    crash = seed()
+    idle = Stack(
+        thread=replace(crash.thread, pid=0, cpu=3), running=True, frames=crash.frames[-2:], end="."
+    )
+    made = bt(crash, FoldedStack(stacks=(crash.crashed_stack,)), FoldedStack(stacks=(idle,)))
+    assert [stack["cpu_online"] for stack in made["stacks"]] == [
+        True, None if isinstance(told, Unavailable) else told,
+    ]  # fmt: skip
+    assert ("(this CPU was offline)" in render_bt(made)) is said
 
 
 def test_bt_names_the_stack_it_leaves() -> None:

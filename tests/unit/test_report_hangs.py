@@ -23,7 +23,8 @@ def _line(cpu: int, **more: Any) -> dict[str, Any]:
 
 
 def _cpus(*lines: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"present": len(lines), "lines": list(lines), "idle": [], "not_shown": 0, **more}
+    return {"present": len(lines), "lines": list(lines), "idle": [], "offline": [],
+            "not_shown": 0, **more}  # fmt: skip
 
 
 def test_cpus_folds_the_idle_ones_and_marks_the_one_that_panicked() -> None:
@@ -37,6 +38,14 @@ def test_cpus_folds_the_idle_ones_and_marks_the_one_that_panicked() -> None:
     assert "t1" in "".join(text_cpus.block(section, {}, 1))
 
 
+def test_of_the_cpu_that_panicked_preemption_is_told_without_the_panics_own() -> None:
+    line = _line(0, panicked=True, preempt_off=1)
+    assert "process preempt-off:1  poll" in text_cpus.block(_cpus(line), {}, 0)[1]
+    for more in ({"preempt_off": 0}, {"preempt_off": None}, {"preempt_off": 1, "pid": 0}):
+        shown = text_cpus.block(_cpus(line | more), {}, 0)[1]
+        assert "preempt-off" not in shown
+
+
 def test_an_idle_cpu_that_panicked_is_shown() -> None:
     lines = text_cpus.block(_cpus(_line(0, panicked=True, idle=True)), {}, 0)
     assert len(lines) == 2
@@ -45,10 +54,17 @@ def test_an_idle_cpu_that_panicked_is_shown() -> None:
 def test_a_cpu_of_which_nothing_is_known() -> None:
     gone = _line(3, place=None, context=None, interrupts=None, preempt_count=None, pid=None,
                  comm=None, task=None, nr_running=None, online=False, callers=[])  # fmt: skip
-    (line,) = text_cpus.block(_cpus(gone, not_shown=0), {}, 0)[1:]
+    section = _cpus(gone, offline=[[3, 3]])
+    assert text_cpus.block(section, {}, 0) == ["CPUS   1; 1 offline: CPU 3"]
+    (line,) = text_cpus.block(section, {}, 1)[1:]
     assert "?" in line
     assert "not known" in line
     assert "offline" in line
+
+
+def test_a_cpu_that_may_have_been_offline_is_not_folded_into_the_idle_ones() -> None:
+    (line,) = text_cpus.block(_cpus(_line(3, idle=True, online=None)), {}, 0)[1:]
+    assert line.endswith("perhaps offline")
 
 
 def test_a_place_in_user_space_is_a_number() -> None:

@@ -34,7 +34,7 @@ from crashkit.decode.memory_slabs import CacheUse, SlabUse
 from crashkit.decode.memory_tasks import ProcessMemory, ProcessUse
 from crashkit.decode.oom import OomRequest
 from crashkit.decode.page_state import PageState
-from crashkit.decode.slab_report import Area, Difference, SlabReport
+from crashkit.decode.slab_report import Area, Difference, Neighbour, SlabReport
 from crashkit.decode.slab_tracks import Track
 from crashkit.errors import Reason, Unavailable
 from crashkit.report.parts import facts
@@ -181,6 +181,9 @@ SECTIONS: list[tuple[str, object, str]] = [
     ("slab", SLAB, "right red zone, at its end: 6 bytes 45464748494a 'EFGHIJ' instead of 0xcc"),
     ("slab", SLAB, "allocated by overflow+0xb [kinds], pid 95, CPU 0, 0.5 s before the dump"),
     ("slab", replace(SLAB, corroborated=False), "CONFLICT: the log says 0x1 to 0x6"),
+    ("slab", replace(SLAB, report=replace(SLAB.report, tracks=(), neighbours=(
+        Neighbour(where="before", address=HERE, allocated=None),))),
+     "(allocated or free); the free list ends early or is damaged"),
     ("slab", replace(SLAB, report=replace(SLAB.report, debug=(), tracks=())),
      "not recorded (slub_debug=U keeps that)"),
     ("stack", STACK, ("in its guard page (stack ffff8a0000001000 to ffff8a0000005000): 24 bytes"

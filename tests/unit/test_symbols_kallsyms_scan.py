@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import struct
 import time
+from contextlib import suppress
 
 import pytest
 from drgn import Architecture, FaultError, Platform, Program
 
 from crashkit.errors import Reason, Unavailable
 from crashkit.symbols.kallsyms_scan import scan_kallsyms
-from crashkit.symbols.kallsyms_tables import find_tables, has_token_table
+from crashkit.symbols.kallsyms_tables import Search, Tables
 from crashkit.target.vmcoreinfo import VmcoreInfo
 from tests.unit.kallsyms_doubles import BASE, Entry, Form, entries, table
 
@@ -72,12 +73,18 @@ def info(**lines: str) -> VmcoreInfo:
     )
 
 
+def tables_in(data: bytes) -> list[Tables]:
+    search = Search()
+    search.add(data)
+    return search.tables
+
+
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("count", [300, 1100, 1023, 1026])
 def test_every_form_is_read(form: Form, count: int) -> None:
     symbols = kernel_entries(form, count)
     data = bytes(64) + table(symbols, form) + bytes(64)
-    [found] = find_tables(data)
+    [found] = tables_in(data)
     assert list(found.names) == [symbol.name for symbol in symbols]
     assert list(found.addresses) == [symbol.address for symbol in symbols]
     assert found.letters == "".join(symbol.letter for symbol in symbols)
@@ -86,7 +93,7 @@ def test_every_form_is_read(form: Form, count: int) -> None:
 def test_a_name_longer_than_127_tokens() -> None:
     symbols = entries(300)
     symbols[20] = Entry(name="q" * 300, address=symbols[20].address)
-    [found] = find_tables(table(symbols))
+    [found] = tables_in(table(symbols))
     assert found.names[20] == "q" * 300
 
 
@@ -127,12 +134,12 @@ def test_two_tables_are_not_chosen_from() -> None:
     assert raised.value.reason is Reason.AMBIGUOUS
 
 
-def test_the_one_of_two_tables_that_is_this_kernels() -> None:
+def test_of_two_tables_none_is_taken_be_one_of_them_contradicted_or_not() -> None:
     symbols = entries(1100)
     other = [*symbols[:-1], Entry(name="init_uts_ns", address=BASE + 0x50_0008, letter="D")]
-    prog = program(image(table(other), table(symbols)))
-    [found] = scan_kallsyms(prog, info())(prog, "init_uts_ns", None, True)
-    assert found.address == BASE + 0x50_0000
+    with pytest.raises(Unavailable, match="2 tables") as raised:
+        scan_kallsyms(program(image(table(other), table(symbols))), info())
+    assert raised.value.reason is Reason.AMBIGUOUS
 
 
 def test_a_table_that_contradicts_vmcoreinfo() -> None:
@@ -167,23 +174,23 @@ def test_a_garbled_line_of_vmcoreinfo_is_none() -> None:
 def test_addresses_that_fall_are_no_table() -> None:
     symbols = entries(300)
     symbols[30], symbols[31] = symbols[31], symbols[30]
-    assert not list(find_tables(table(symbols)))
+    assert not tables_in(table(symbols))
 
 
 def test_a_letter_that_nm_does_not_know() -> None:
     symbols = entries(300)
     symbols[30] = Entry(name=symbols[30].name, address=symbols[30].address, letter="q")
-    assert not list(find_tables(table(symbols)))
+    assert not tables_in(table(symbols))
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_a_table_cut_anywhere_is_none(form: Form) -> None:
     whole = table(kernel_entries(form, 300), form)
     for size in range(0, len(whole) - 8, 56):
-        assert not list(find_tables(whole[:size]))
+        assert not tables_in(whole[:size])
         start = (len(whole) - size) // 8 * 8
         if start:
-            assert not list(find_tables(whole[start:]))
+            assert not tables_in(whole[start:])
 
 
 def test_damage_never_makes_another_table() -> None:
@@ -194,22 +201,60 @@ def test_damage_never_makes_another_table() -> None:
     for _ in range(300):
         damaged = bytearray(whole)
         damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
-        for found in find_tables(bytes(damaged)):
+        for found in tables_in(bytes(damaged)):
             assert len(found.names) == len(symbols)
 
 
 def test_digits_alone_are_no_tokens() -> None:
     digits = b"".join(b"%d\0" % n for n in range(10))
     for data in (digits, bytes(100) + digits * 300, digits + struct.pack("<256H", *range(256))):
-        assert not has_token_table(data)
-        assert not list(find_tables(data))
+        search = Search()
+        search.add(data)
+        assert (search.candidates, search.tables) == (0, [])
 
 
-def test_memory_full_of_what_looks_like_tokens_takes_no_time() -> None:
+def looks_like_tables(kind: str) -> bytes:
     whole = table(entries(300))
     digits = b"".join(b"%d\0" % n for n in range(10))
-    tokens = whole[whole.find(digits) - 0x30 * 3 : -512]
+    [before_digits] = struct.unpack_from("<H", whole, len(whole) - 512 + 2 * ord("0"))
+    tokens_at = whole.find(digits) - before_digits
+    if kind == "digits":
+        return digits * 100_000
+    if kind == "tokens":
+        return whole[tokens_at:-512] * 2000
+    if kind == "tables":
+        return whole[len(whole) // 4 // 8 * 8 :] * 400
+    # Each name holds the number of names: they can be read from each of 8000 on, to the end.
+    count = 1 << 16
+    markers = struct.pack("<256I", *(4096 * n for n in range(256)))
+    return (b"\x0fAAAAAAA" + struct.pack("<Q", count)) * count + markers + whole[tokens_at:]
+
+
+@pytest.mark.parametrize("kind", ["digits", "tokens", "tables"])
+def test_memory_full_of_what_looks_like_tables_takes_no_time(kind: str) -> None:
+    search = Search()
     started = time.process_time()
-    for data in (digits * 100_000, whole[len(whole) // 4 // 8 * 8 :] * 400, tokens * 2000):
-        assert not list(find_tables(data + bytes(1 << 20)))
-    assert time.process_time() - started < 20
+    with suppress(Unavailable):
+        search.add(looks_like_tables(kind) + bytes(1 << 20))
+    assert search.tables == []
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("kind", ["digits", "names"])
+def test_a_search_that_costs_too_much_says_so(kind: str) -> None:
+    with pytest.raises(Unavailable) as raised:
+        scan_kallsyms(program(image(looks_like_tables(kind))), info())
+    assert raised.value.reason is Reason.BUDGET
+
+
+@pytest.mark.parametrize("planted_first", [True, False])
+def test_a_planted_table_is_not_taken_for_one_that_is_damaged(planted_first: bool) -> None:
+    """Tokens without the rest are what a damaged table leaves: then nothing is chosen."""
+    planted = table(entries(1100)[:40])  # of no name that VMCOREINFO has but _stext
+    assert scan_kallsyms(program(image(planted)), info())
+    damaged = bytearray(table(entries(1100)))
+    damaged[len(damaged) // 3] ^= 0x40
+    both = (planted, bytes(damaged)) if planted_first else (bytes(damaged), planted)
+    with pytest.raises(Unavailable, match="2 tables") as raised:
+        scan_kallsyms(program(image(*both)), info())
+    assert raised.value.reason is Reason.AMBIGUOUS

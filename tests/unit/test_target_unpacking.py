@@ -5,14 +5,23 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import random
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from crashkit.errors import TargetError
-from crashkit.target import find_kdump_log, identify, open_program, read_text
+from crashkit.target import (
+    find_kdump_log,
+    identify,
+    open_program,
+    qemu_kdump,
+    read_text,
+    searching,
+)
 from tests.unit.target_doubles import (
     KERNEL_BASE,
     RELEASE,
@@ -196,3 +205,46 @@ def test_the_log_that_kdump_saved_is_found(tmp_path: Path) -> None:
     assert find_kdump_log(dump) == log
     write(tmp_path, b"[    1.0] x\n", "dmesg.202611210400")
     assert find_kdump_log(dump) is None
+
+
+def test_more_texts_than_are_looked_at_are_not_chosen_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's own may be among those that were not."""
+    monkeypatch.setattr(searching, "_MOST", 3)
+    search = searching.Search("vmcore")
+    for _ in range(3):
+        search.add(TEXT)
+    assert search.result() == TEXT
+    search.add(TEXT)
+    with pytest.raises(TargetError, match="more than 3 texts"):
+        search.result()
+
+
+def test_texts_that_differ_are_searched_no_further() -> None:
+    search = searching.Search("vmcore")
+    for number in range(1000):
+        search.add(TEXT.replace(b"OSRELEASE=", b"OSRELEASE=%d." % number))
+    with pytest.raises(TargetError, match="4 different texts"):
+        search.result()
+
+
+def pages_of(runs: list[tuple[int, int]]) -> list[int]:
+    return [
+        page
+        for start, size in runs
+        for page in range(start // 4096, (start + size - searching.CHUNK_OVERLAP) // 4096)
+    ]
+
+
+def test_runs_of_pages_are_all_the_pages() -> None:
+    dice = random.Random(3)
+    bits = sum(1 << frame for frame in range(40_000) if dice.random() < 0.5 or 9000 < frame < 20000)
+    runs = list(qemu_kdump._runs(bits))
+    assert pages_of(runs) == [frame for frame in range(40_000) if bits >> frame & 1]
+    assert not list(qemu_kdump._runs(0))
+
+
+def test_a_bitmap_of_holes_takes_the_time_of_its_size() -> None:
+    bits = int.from_bytes(b"\x55" * (1 << 18), "little")
+    started = time.process_time()
+    assert sum(1 for _run in qemu_kdump._runs(bits)) == 1 << 20
+    assert time.process_time() - started < 10

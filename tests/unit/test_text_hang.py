@@ -131,3 +131,32 @@ def test_such_a_module_is_not_said_to_be_off_the_way() -> None:
               "tracers": [], "involved": ["drain"]}  # fmt: skip
     lines = block({"on_path": [module], "elsewhere": []}, {}, 0)
     assert lines == ["VENDOR vendor (out-of-tree): part of it: drain"]
+
+
+@pytest.mark.parametrize(("last", "count"), [("codec", 1), (None, 0)])
+def test_the_module_that_is_gone_is_named_beside_the_loaded_ones(
+    last: str | None, count: int
+) -> None:
+    diagnosis = {"kind": "unmapped-module", "details": {"last_unloaded": last}}
+    lines = block({"on_path": [], "elsewhere": []}, {"fault": {"diagnosis": diagnosis}}, 0)
+    gone = ["VENDOR codec was unloaded: its code or data may be what is pointed at ~"]
+    assert lines == gone[:count]
+    diagnosis["kind"] = "null"
+    assert block({"on_path": [], "elsewhere": []}, {"fault": {"diagnosis": diagnosis}}, 0) == []
+
+
+def test_a_pointer_to_a_modules_data_is_no_return_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, data = 0xFFFF_FFFF_C000_0010, 0xFFFF_FFFF_C000_2010
+    for name, value in {
+        "Object": lambda _prog, _type, _task: SimpleNamespace(stack=0x1000),
+        "read_bytes": lambda _prog, _low, _size: b"".join(
+            word.to_bytes(8, "little") for word in (1, code, data, code)
+        ),
+        "walk_page_tables": lambda _prog, word: SimpleNamespace(executable=word == code),
+        "_owner": lambda _crash, word: "wl" if word > 1 else None,
+        "_named": lambda _crash, word: hex(word),
+    }.items():
+        monkeypatch.setattr(outsiders, name, value)
+    prog = {"THREAD_SIZE": 32}
+    crash: Any = SimpleNamespace(prog=prog, thread=SimpleNamespace(task=1), frames=())
+    assert list(outsiders._left_over(crash)) == [("wl", hex(code))]

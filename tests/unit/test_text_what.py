@@ -77,6 +77,15 @@ SLAB = {
          " while a free list has it")),
         ("init", {"signal": None, "status": 3, "process": {"arguments": "/init", "comm": "init"}},
          "the first process, /init, exited by itself with status 3"),
+        ("init", {"signal": "SIGSEGV", "status": None, "process": {"arguments": None,
+                                                                  "comm": None}},
+         "the first process was ended by SIGSEGV"),
+        ("usercopy", {"object": {"cache_name": "kmalloc-64", "object_size": 64}, "size": 100,
+                      "offset": 8, "beyond": 44, "direction": "to user"},
+         ("a copy of 100 bytes to user space was refused: from offset 8 of a kmalloc-64 object of"
+          " 64 bytes: 44 bytes too many")),
+        ("usercopy", {"object": {"cache_name": "kmalloc-64", "object_size": 64}, "size": None,
+                      "offset": 8, "beyond": None, "direction": "to user"}, None),
         ("refcount", {"message": "underflow; use-after-free.", "address": "0xffff888000001040",
                       "containing": []},
          "the reference counter refcount_t ffff888000001040: underflow; use-after-free"),
@@ -91,7 +100,8 @@ SLAB = {
         ("list", {"operation": "add", "nodes": [], "links": []}, None),
         ("stack", {"canary": None}, None),
         ("stack", {"canary": {"function": "parse"}},
-         "parse() wrote past the end of a buffer in its stack frame"),
+         ("a buffer in the stack frame of parse() was written past its end, by it or by a"
+         " function it called")),
         ("oom", {"request": {"constraint": "memcg", "memcg": "/pod", "memcg_limit": 512},
                  "use": None, "processes": {"processes": [
                      {"comm": "a", "pid": 7, "rss": 256}]}},
@@ -122,7 +132,7 @@ def test_who_called_panic_is_named_and_names_keep_their_case() -> None:
     assert "WHAT   Right Redzone overwritten: 6 bytes" in text
     assert text.endswith("add_taint() called panic(): panic_on_taint set.")
     known["panic"]["facts"] = {"stack": {"canary": {"function": "parse"}}, "panic_reason": "x"}
-    assert "parse() wrote past" in " ".join(what(known, None))
+    assert "A buffer in the stack frame of parse() was written" in " ".join(what(known, None))
 
 
 def finding(hold: int, why: str | None) -> dict[str, Any]:

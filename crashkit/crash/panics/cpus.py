@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from drgn import Object
@@ -32,6 +33,14 @@ MAX_LINES = 64
 """CPUs with a line of their own; of more, those that were not idle come first."""
 CALLERS = 4
 _IF = 1 << 9  # EFLAGS.IF
+_PANIC = ("panic", "vpanic")
+_ADD_NOTHING = (
+    "oops_end", "watchdog", "watchdog_timer_fn", "panic_on_rcu_stall", "rcu_sched_clock_irq",
+    "__stack_chk_fail",
+)  # fmt: skip
+"""Callers of panic() that have not disabled preemption themselves: the end of an oops, where die()
+has a raw lock, which does not count; the detectors of hung tasks, soft lockups and RCU stalls; a
+broken canary."""
 
 
 @facts
@@ -42,7 +51,7 @@ class CpuLine:
     panicked: bool
     """It is the one that called panic()."""
     online: bool | None
-    """Before the panic: stop_this_cpu() takes a CPU out of the mask."""
+    """Before the panic stopped it."""
     idle: bool | None
     """Its idle task was current and it was in no interrupt."""
     task: int | None
@@ -62,6 +71,9 @@ class CpuLine:
     callers: tuple[str, ...]
     """The functions outside of that, nearest first."""
     absent: Mapping[str, Unavailable]
+    preempt_off: int | None = None
+    """Of the CPU that panicked: how often preemption was disabled before, by spinlocks too;
+    None where what the way to the panic added is not known."""
 
 
 @facts
@@ -72,7 +84,10 @@ class Cpus:
     lines: tuple[CpuLine, ...]
     """By number; at most 64, those that were not idle before the others."""
     idle: tuple[tuple[int, int], ...]
-    """The idle ones among all of them, as ranges (first, last)."""
+    """The idle ones among all of them, as ranges (first, last); those that were not online, or
+    of which that is not known and the stack does not show it, are none."""
+    offline: tuple[tuple[int, int], ...]
+    """Those that were offline before the panic, likewise."""
     not_shown: int
     """CPUs without a line."""
 
@@ -89,12 +104,16 @@ def read(crash: Crash) -> Cpus:
     busy = [state for state in states if not _looks_idle(state)]
     chosen = [*busy, *quiet][:MAX_LINES]
     lines = sorted((_line(crash, state) for state in chosen), key=lambda line: line.cpu)
-    told = {line.cpu: bool(line.idle) for line in lines}
-    idle = [state.cpu for state in states if told.get(state.cpu, _looks_idle(state))]
+    # Of a CPU that has a line its stack says more.
+    idle = {state.cpu: _looks_idle(state) and state.online is True for state in states}
+    idle |= {line.cpu: bool(line.idle and line.online) for line in lines}
+    online = {state.cpu: state.online for state in states}
+    online |= {line.cpu: line.online for line in lines}
     return Cpus(
         present=len(present),
         lines=tuple(lines),
-        idle=ranges(idle),
+        idle=ranges([cpu for cpu, is_idle in idle.items() if is_idle]),
+        offline=ranges([cpu for cpu, is_online in online.items() if is_online is False]),
         not_shown=len(states) - len(lines),
     )
 
@@ -102,6 +121,17 @@ def read(crash: Crash) -> Cpus:
 def line_of(crash: Crash, cpu: int) -> CpuLine:
     """Read the line of one CPU."""
     return _line(crash, _state(crash, cpu))
+
+
+def interrupted_frame(crash: Crash, cpu: int) -> Frame | None:
+    """Find where a CPU was interrupted before the panic, with its registers; None: not known.
+
+    :raises Unavailable: it has no stack in the dump
+    """
+    state = _state(crash, cpu)
+    frames = physical(_stack(crash, state))
+    at = _outside(crash, state, frames)
+    return frames[at] if at is not None and frames[at].interrupted else None
 
 
 def _state(crash: Crash, cpu: int) -> CpuState:
@@ -151,11 +181,15 @@ def _line(crash: Crash, state: CpuState) -> CpuLine:
         absent["interrupts"] = Unavailable("interrupts", Reason.NOT_SAVED, detail)
     context = None if where is None else _context(frames, where)
     thread = None if stack is None else stack.thread
+    ran = state.cpu == crash.thread.cpu or stopped_by_panic(frames)
+    online = True if ran else state.online
+    if ran:
+        absent.pop("online", None)
     return CpuLine(
         cpu=state.cpu,
         panicked=state.cpu == crash.thread.cpu,
-        online=True if stopped_by_panic(frames) else state.online,
-        idle=state.idle and (context or "process") == "process",
+        online=online,
+        idle=state.idle and online is not False and context in (None, "process"),
         task=state.task,
         pid=None if thread is None else thread.pid,
         comm=None if thread is None else thread.comm,
@@ -167,7 +201,18 @@ def _line(crash: Crash, state: CpuState) -> CpuLine:
         place=None if where is None else place_of(where),
         callers=() if at is None else _callers(frames[at + 1 :]),
         absent=absent,
+        preempt_off=_preempt_off(frames, state) if state.cpu == crash.thread.cpu else None,
     )
+
+
+def _preempt_off(frames: tuple[Frame, ...], state: CpuState) -> int | None:
+    # panic() disables preemption once (kernel/panic.c); these callers of it do not.
+    names = [frame.function.partition(".")[0] for frame in frames if frame.function]
+    callers = (name for before, name in pairwise(names) if before in _PANIC and name not in _PANIC)
+    if state.preempt_count is None or next(callers, None) not in _ADD_NOTHING:
+        return None
+    # Without CONFIG_PREEMPT_COUNT nothing counts.
+    return max(0, state.preempt_count.preempt - 1)
 
 
 def _stack(crash: Crash, state: CpuState) -> Stack:

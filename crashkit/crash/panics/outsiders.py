@@ -10,6 +10,7 @@ from drgn import Object
 
 from crashkit.crash.others import out_of_tree_modules
 from crashkit.crash.panics.evidence import find_section
+from crashkit.decode.address_walk import walk_page_tables
 from crashkit.decode.fields import naming
 from crashkit.decode.hooks import hook_functions
 from crashkit.errors import Reason, Unavailable
@@ -39,8 +40,8 @@ class Outsider:
     frames: tuple[str, ...]
     """Its functions on the crashed stack, innermost first."""
     left_over: tuple[str, ...] | None
-    """Return addresses into it among other words of the crashed stack: it ran there before,
-    or holds a pointer; a hint only."""
+    """Addresses of its code among other words of the crashed stack: it ran there before,
+    or a pointer to a function is kept; a hint only."""
     probes: tuple[str, ...] | None
     """Functions on the crashed stack with a kprobe whose handler is the module's."""
     tracers: tuple[str, ...] | None
@@ -151,7 +152,8 @@ def _left_over(crash: Crash) -> Iterator[tuple[str, str]]:
             continue
         seen.add(word)
         owner = _owner(crash, word)
-        if owner is not None:
+        # A pointer to its data may be an argument: nothing of it has run.
+        if owner is not None and walk_page_tables(crash.prog, word).executable:
             yield owner, _named(crash, word)
 
 

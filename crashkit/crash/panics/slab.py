@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from drgn import FaultError, Object
 
 from crashkit.crash.panics.call_sites import argument, has_frame
 from crashkit.crash.panics.printed import printed_lines, registers_of, report_ip
 from crashkit.decode.bug_table import find_bug
 from crashkit.decode.slab import slab_identity
-from crashkit.decode.slab_report import SlabReport, read_slab_report
+from crashkit.decode.slab_hidden import hidden_pointer
+from crashkit.decode.slab_report import Neighbour, SlabReport, read_slab_report
 from crashkit.errors import Reason, Unavailable
+from crashkit.memory import read_u64
 from crashkit.value import facts
 
 if TYPE_CHECKING:
@@ -80,6 +85,8 @@ def read(crash: Crash) -> SlabDamage | None:
         address, origin = _object(crash, among_registers=double)
     free = True if double or "oison" in (printed.what or "") else None
     report = read_slab_report(crash.prog, address, free=free)
+    if double and report.allocated is False and _ends_the_list(crash, report):
+        report = replace(report, neighbours=tuple(map(_untold, report.neighbours)))
     words, first = None, None
     if printed.bytes is not None:
         found = printed.bytes
@@ -97,6 +104,23 @@ def read(crash: Crash) -> SlabDamage | None:
         report=report,
         absent={},
     )
+
+
+def _ends_the_list(crash: Crash, report: SlabReport) -> bool:
+    # slab_free_freelist_hook() of some kernels (6.1, not 6.12) writes the end of a list into
+    # the object that is freed, before set_freepointer() finds it on one: what followed is lost.
+    try:
+        offset = int(Object(crash.prog, "struct kmem_cache *", report.cache).offset.value_())
+        place = report.object + offset
+        held = read_u64(crash.prog, place, "the free pointer")
+        link = hidden_pointer(crash.prog, held, place)
+    except (FaultError, LookupError, AttributeError, Unavailable):
+        return True
+    return link is None or not link.next_free
+
+
+def _untold(neighbour: Neighbour) -> Neighbour:
+    return neighbour if neighbour.allocated is False else replace(neighbour, allocated=None)
 
 
 def _differs_at(report: SlabReport, address: int) -> bool:

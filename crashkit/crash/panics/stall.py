@@ -11,6 +11,7 @@ from drgn.helpers.linux.cpumask import for_each_present_cpu
 
 from crashkit.crash.panics.cpus import CpuLine, line_of
 from crashkit.crash.panics.places import Place
+from crashkit.crash.panics.polling import Polling, find_polling
 from crashkit.crash.panics.waits_find import find_wait
 from crashkit.crash.tasks import is_running, thread_of
 from crashkit.decode.fields import naming
@@ -67,6 +68,8 @@ class StalledCpu:
     """For how long its watchdog thread has not run."""
     watch: CpuWatch | None
     rcu: RcuCpu | None
+    polls: Polling | None = None
+    """What it waits for in the loop it was in; None: it is in no such loop."""
     absent: Mapping[str, Unavailable] = field(default_factory=dict)
 
 
@@ -173,7 +176,12 @@ def _stalled(crash: Crash, cpu: int, period: RcuPeriod | None) -> StalledCpu:
         except Unavailable as missing:
             absent["rcu"] = missing
     line = line_of(crash, cpu)
-    return StalledCpu(line=line, since_s=since, watch=watch, rcu=rcu, absent=absent)
+    polls: Polling | None = None
+    try:
+        polls = find_polling(crash, cpu)
+    except Unavailable as missing:
+        absent["polls"] = missing
+    return StalledCpu(line=line, since_s=since, watch=watch, rcu=rcu, polls=polls, absent=absent)
 
 
 def _since(crash: Crash, watch: CpuWatch) -> float:
