@@ -51,7 +51,8 @@ def _diagnosis(diagnosis: Diagnosis) -> Json:
         "kind": diagnosis.kind,
         "statement": diagnosis.statement,
         "evidence": list(diagnosis.evidence),
-        "details": dict(diagnosis.details),
+        # What does not apply to this value is not named: it is not unknown.
+        "details": {key: value for key, value in diagnosis.details.items() if value is not None},
     }
 
 
