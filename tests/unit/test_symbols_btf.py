@@ -109,6 +109,24 @@ def test_forward_declaration_is_resolved_in_a_module() -> None:
     assert [m.name for m in prog.type("struct nf_conn").members or ()] == ["mark"]
 
 
+def test_a_name_asked_for_while_modules_load_is_found_after() -> None:
+    vmlinux = sample().blob()
+    module = BtfWriter(vmlinux)
+    module.structure("nf_conn", 4, ("mark", 1, 0))
+    module.structure("nf_conn_help", 8, ("expecting", 1, 0))
+    blob = module.blob("nf_conntrack")
+    prog, types = program(vmlinux)
+
+    def load() -> tuple[Blob]:
+        with pytest.raises(LookupError):
+            prog.type("struct nf_conn_help")  # only vmlinux is known yet
+        return (blob,)
+
+    types.use_modules(load)
+    assert prog.type("struct nf_conn").size == 4
+    assert prog.type("struct nf_conn_help").size == 8
+
+
 def test_module_types_can_be_asked_for_by_module() -> None:
     vmlinux = sample().blob()
     module = BtfWriter(vmlinux)

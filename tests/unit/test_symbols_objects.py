@@ -35,6 +35,21 @@ def kernel() -> BtfWriter:
     return w
 
 
+def test_a_symbol_that_was_not_known_yet_is_asked_for_again() -> None:
+    prog = Program(drgn.Platform(drgn.Architecture.X86_64))
+    w = kernel()
+    w.structure("list_head", 16)
+    types = BtfTypes(prog, w.blob())
+    known: dict[str, Symbol] = {}
+    objects = BtfObjects(types, known.get, lambda _module: None)
+    prog.register_type_finder("test", types.find_type, enable_index=0)
+    prog.register_object_finder("test", objects.find_object, enable_index=0)
+    with pytest.raises(LookupError):
+        prog.variable("modules")
+    known["modules"] = Symbol("modules", ADDRESS, 16, SymbolBinding.GLOBAL, SymbolKind.OBJECT)
+    assert prog.variable("modules").address_ == ADDRESS
+
+
 def test_a_declared_function_without_btf() -> None:
     prog = program(kernel(), "nf_ct_deliver_cached_events")
     found = prog.function("nf_ct_deliver_cached_events")
